@@ -1,0 +1,131 @@
+"""The command ``lake``: its commands, and how an exception becomes an exit code.
+
+0 done · 1 failed · 2 usage or configuration · 3 not found · 4 differences · 5 conflict · 6 unsupported · 7 run again ·
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from lakehouse.errors import LakeError
+from lakehouse_cli import output
+
+if TYPE_CHECKING:
+    from lakehouse_cli.options import Session
+
+__all__ = ["main", "run"]
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Run ``lake`` with ``arguments`` and give its exit code."""
+    if arguments == ["--version"]:  # on its own, since it must not wait for the imports below
+        from lakehouse.version import __version__
+
+        output.line(f"lake {__version__}")
+        return 0
+    import typer
+
+    from lakehouse_cli.app import app
+    from lakehouse_cli.options import Session
+
+    usage_error = typer.BadParameter.__bases__[0]  # typer's own or click's: that depends on typer's version
+    session = Session(json="--json" in arguments, command=next((word for word in arguments if not word.startswith("-")), "lake"))
+    _stop_on_second_interrupt()
+    try:
+        code = typer.main.get_command(app).main(arguments, prog_name=_program(), obj=session, standalone_mode=False)
+        return _fail(session, INTERRUPTED, "Interrupted", _STOPPED) if code == INTERRUPTED else int(code or 0)
+    except LakeError as error:
+        return _fail(session, error.exit_code, type(error).__name__, str(error), error)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(session, INTERRUPTED, "Interrupted", _STOPPED)
+    except BrokenPipeError:
+        return 1
+    except Exception as error:  # noqa: BLE001 (the last resort: no traceback reaches a user)
+        if isinstance(error, usage_error):
+            return _usage(session, error)
+        message = f"unexpected {type(error).__name__}: {error}; this is a fault in lake; -vv shows where"
+        return _fail(session, 1, "Unexpected", message, error)
+
+
+def _program() -> str:
+    """``lake``, or ``lakehouse`` where Lean's build tool has the shorter name."""
+    return "lakehouse" if os.path.basename(sys.argv[0]) == "lakehouse" else "lake"
+
+
+_STOPPED = "interrupted; what is whole was kept, and running again continues from there"
+
+
+def _usage(session: Session, error: Exception) -> int:
+    """A wrong call: one line and where help is. Without any arguments the help itself is the answer."""
+    message = str(getattr(error, "format_message", lambda: str(error))())
+    context = getattr(error, "ctx", None)
+    path = getattr(context, "command_path", "lake")
+    if type(error).__name__ == "NoArgsIsHelpError" and not session.json:
+        output.note(message)
+        return 2
+    session.command = path.partition(" ")[2] or "lake"
+    return _fail(session, 2, "Usage", f"{message.rstrip('.')}; see {path} --help")
+
+
+def _fail(session: Session, exit_code: int, kind: str, message: str, error: Exception | None = None) -> int:
+    output.failure(session.command, kind, message, session.log_format, error if session.verbose > 1 else None)
+    findings = list(getattr(getattr(error, "report", None), "findings", ()))
+    if session.json:
+        from lakehouse_cli.schemas import ErrorDocument
+
+        output.document(
+            ErrorDocument.model_validate(
+                {
+                    "command": session.command,
+                    "ok": False,
+                    "exit_code": exit_code,
+                    "error": {"kind": kind, "message": output.redacted(message)},
+                    "findings": findings,
+                }
+            )
+        )
+        return exit_code
+    for finding in findings:
+        output.line(f"{finding.sign} {finding.path}: {finding.message}")
+    return exit_code
+
+
+def _stop_on_second_interrupt() -> None:
+    """The first Ctrl-C raises KeyboardInterrupt: the library submits no more and keeps what is whole. The second ends at once."""
+    interrupted = threading.Event()
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        if interrupted.is_set():
+            os._exit(INTERRUPTED)
+        interrupted.set()
+        output.interrupting()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, interrupt)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""The documents that ``--json`` prints, one model a command; published as JSON Schema in docs/schemas/.
+
+``python -m lakehouse_cli.schemas docs/schemas`` writes the files; a test holds them against these models.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+__all__ = ["DOCUMENTS", "Document", "publish", "published"]
+
+SCHEMA_VERSION: Final = 1
+
+
+def _encodable(value: object) -> object:
+    """Names of local files need not be Unicode; JSON must be."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_encodable)]
+Proof = Literal["none", "files", "bytes", "rows"]
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(frozen=True, from_attributes=True, extra="forbid")
+
+
+class Document(Model):
+    """What every document has. ``ok`` is true exactly when ``exit_code`` is 0."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    command: str
+    ok: bool
+    exit_code: int
+
+    @classmethod
+    def of(cls, value: object, *, exit_code: int = 0, **fields: object) -> Self:
+        """The document of a result: its attributes by name, but for those given as ``fields``."""
+        common = Document.model_fields
+        wanted = [name for name, field in cls.model_fields.items() if field.is_required() and name not in (*common, *fields)]
+        found = {name: getattr(value, name) for name in wanted}
+        return cls.model_validate({"ok": exit_code == 0, "exit_code": exit_code, **found, **fields})
+
+
+class CountsModel(Model):
+    """Objects and their bytes."""
+
+    files: int
+    bytes: int
+
+
+class FindingModel(Model):
+    """One thing that is wrong (``missing``, ``extra``, ``differs``, ``receipt``) or could not be checked (``unchecked``)."""
+
+    kind: str
+    path: Text
+    message: Text
+
+
+class ErrorModel(Model):
+    """``kind`` is the class of the error (`lakehouse.errors`), ``Usage``, ``Interrupted`` or ``Unexpected``."""
+
+    kind: str
+    message: Text
+
+
+class ErrorDocument(Document):
+    """What any command prints when it failed. ``findings`` are there when a verification failed."""
+
+    error: ErrorModel
+    findings: list[FindingModel] = []
+
+
+class SyncDocument(Document):
+    """``lake sync``. ``root`` is the address of the published metadata; ``unchanged``: there was nothing to do."""
+
+    command: Literal["sync"] = "sync"
+    source: Text
+    target: Text
+    root: Text | None
+    format: str
+    version: str
+    source_version_at: datetime | None
+    copied: CountsModel
+    kept: CountsModel
+    rewritten: CountsModel
+    proof: Proof
+    proof_copied: Proof
+    proof_kept_oldest_at: datetime | None
+    source_checked: bool
+    findings: list[FindingModel]
+    receipt: Text | None
+    receipt_sha256: str | None
+    seconds: float
+    unchanged: bool
+
+
+class PlanDocument(Document):
+    """``lake sync --dry-run``: what a sync would do. Nothing was written."""
+
+    command: Literal["sync"] = "sync"
+    dry_run: Literal[True] = True
+    source: Text
+    target: Text
+    format: str
+    version: str
+    to_copy: CountsModel
+    to_keep: CountsModel
+    read_back_bytes: int
+    deletions: list[Text]
+
+
+class VerifyDocument(Document):
+    """``lake verify``. ``level`` is what is proven, ``level_asked`` what was to be."""
+
+    command: Literal["verify"] = "verify"
+    target: Text
+    format: str
+    version: str
+    level_asked: Proof
+    level: Proof
+    source_checked: bool
+    checked: CountsModel
+    findings: list[FindingModel]
+    receipt: Text | None
+    receipt_sha256: str | None
+
+
+class ReplicaModel(Model):
+    """One replica of one dataset. ``error``: why it could not be looked at; then the rest is not known."""
+
+    dataset: str
+    to: Text
+    format: str | None
+    source_version: str | None
+    replica_version: str | None
+    versions_behind: int | None
+    bytes_behind: int | None
+    newest_source_commit_at: datetime | None
+    last_proof: Proof | None
+    last_proof_at: datetime | None
+    lag_seconds: float | None
+    error: Text | None
+
+
+class StatusDocument(Document):
+    """``lake status``."""
+
+    command: Literal["status"] = "status"
+    max_lag_seconds: float | None
+    replicas: list[ReplicaModel]
+
+
+class ColumnModel(Model):
+    name: Text
+    type: Text
+    nullable: bool
+
+
+class DescribeDocument(Document):
+    """``lake describe``. Sizes in bytes; ``history_*`` count files that only older versions need."""
+
+    command: Literal["describe"] = "describe"
+    format: str
+    version: str
+    table_id: str | None
+    committed_at: datetime | None
+    columns: list[ColumnModel]
+    partition_columns: list[Text]
+    files: int
+    size: int
+    history_files: int
+    history_size: int
+    features: list[str]
+    properties: dict[str, Text]
+
+
+class CommitModel(Model):
+    version: str
+    committed_at: datetime | None
+    operation: Text
+    details: dict[str, Text]
+
+
+class HistoryDocument(Document):
+    """``lake history``, newest first."""
+
+    command: Literal["history"] = "history"
+    commits: list[CommitModel]
+
+
+class FileModel(Model):
+    path: Text
+    size: int
+    required: bool
+
+
+class FilesDocument(Document):
+    """``lake files``. ``required`` is false for files that only older versions need."""
+
+    command: Literal["files"] = "files"
+    files: list[FileModel]
+
+
+class ObjectModel(Model):
+    path: Text
+    size: int
+    modified: datetime | None
+
+
+class LsDocument(Document):
+    """``lake ls``: one level; folders end in ``/``."""
+
+    command: Literal["ls"] = "ls"
+    objects: list[ObjectModel]
+
+
+class CheckModel(Model):
+    """``ok`` is null where it is not known, which is no success."""
+
+    store: Text | None
+    name: str
+    ok: bool | None
+    detail: Text
+
+
+class DoctorDocument(Document):
+    """``lake doctor``. ``versions`` are null for what is not installed."""
+
+    command: Literal["doctor"] = "doctor"
+    versions: dict[str, str | None]
+    config: Text | None
+    warnings: list[Text]
+    checks: list[CheckModel]
+
+
+class SettingModel(Model):
+    """One effective value, masked where it is a secret. ``origin``: a file, an environment variable or ``default``."""
+
+    key: Text
+    value: object
+    origin: Text
+
+
+class ConfigDocument(Document):
+    """``lake config show``."""
+
+    command: Literal["config show"] = "config show"
+    path: Text | None
+    settings: list[SettingModel]
+
+
+DOCUMENTS: dict[str, type[Document]] = {
+    "sync": SyncDocument,
+    "sync-dry-run": PlanDocument,
+    "verify": VerifyDocument,
+    "status": StatusDocument,
+    "describe": DescribeDocument,
+    "history": HistoryDocument,
+    "files": FilesDocument,
+    "ls": LsDocument,
+    "doctor": DoctorDocument,
+    "config-show": ConfigDocument,
+    "error": ErrorDocument,
+}
+
+
+def published() -> dict[str, str]:
+    """The text of every file in docs/schemas/, by its name."""
+    return {
+        f"{name}.json": json.dumps(model.model_json_schema(mode="serialization"), indent=2) + "\n"
+        for name, model in DOCUMENTS.items()
+    }
+
+
+def publish(folder: Path) -> None:
+    """Write the schemas to ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in published().items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    publish(Path(sys.argv[1]))

@@ -1,0 +1,93 @@
+"""``lake sync``: replicate one table."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+import lakehouse
+from lakehouse_cli import output
+from lakehouse_cli.options import LEVEL_HELP, FormatOption, Level, Session, VersionOption, WorkersOption, command
+from lakehouse_cli.schemas import PlanDocument, SyncDocument
+
+__all__ = ["register"]
+
+_SIGNS = {"copy": "-", "compare": "*", "replace": "*"}
+
+
+def sync(
+    session: Session,
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Where the table is: a URL, a path, NAME:path or a dataset of lake.toml.")
+    ],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Where it is to stand as well.")],
+    table_format: FormatOption = None,
+    version: VersionOption = None,
+    level: Annotated[Level, typer.Option("--level", help=LEVEL_HELP)] = "bytes",
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done and write nothing.")] = False,
+    checksum: Annotated[bool, typer.Option("--checksum", help="Hash what is kept, too.")] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Plain Parquet only: remove from TARGET what SOURCE no longer has.")
+    ] = False,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Plain Parquet only: overwrite files that changed under the same name.")
+    ] = False,
+    workers: WorkersOption = 16,
+    retries: Annotated[int | None, typer.Option("--retries", min=0, max=100, help="Attempts after a failed request.")] = None,
+) -> int:
+    """Make the table at SOURCE also stand at TARGET, with its history, and prove that it does.
+
+    Readers of TARGET see the old version or the new one, never a half. What is there and unchanged is not sent again; an
+    interrupted run is continued by running it again.
+    """
+    arguments: dict[str, Any] = {
+        "format": table_format,
+        "version": version,
+        "level": level,
+        "checksum": checksum,
+        "delete": delete,
+        "in_place": in_place,
+        "settings": session.settings,
+    }
+    if dry_run:
+        return _dry_run(session, source, target, arguments)
+    with output.progress(json=session.json, log_format=session.log_format, verbose=session.verbose) as progress:
+        result = lakehouse.sync(source, target, workers=workers, retries=retries, progress=progress, **arguments)
+    if session.json:
+        output.document(SyncDocument.of(result))
+        return 0
+    if result.unchanged:
+        output.line(f"unchanged: {result.target} stands at {result.format} version {result.version}, proven to {result.proof}")
+    else:
+        output.line(f"{result.format} version {result.version} stands at {result.target}, proven to {result.proof}")
+        for done, counts in (("copied", result.copied), ("kept", result.kept), ("rewritten", result.rewritten)):
+            output.line(f"  {done:<9} {counts.files} objects, {output.size_text(counts.bytes)}")
+        output.line(f"  {'took':<9} {result.seconds:.1f} seconds")
+    if result.receipt:
+        output.line(f"  {'receipt':<9} {result.receipt}")
+        output.line(f"  {'sha256':<9} {result.receipt_sha256}")
+    return 0
+
+
+def _dry_run(session: Session, source: str, target: str, arguments: dict[str, Any]) -> int:
+    plan = lakehouse.plan(source, target, **arguments)
+    if session.json:
+        output.document(
+            PlanDocument.of(plan, version=plan.version.id, source=source, target=target, to_copy=plan.copy, to_keep=plan.keep)
+        )
+        return 0
+    for copy in plan.copies():
+        output.line(f"{_SIGNS[copy.action]} {copy.path}")
+    for path in plan.deletions:
+        output.line(f"+ {path}")
+    output.line(f"{plan.format} version {plan.version.id}; dry run: nothing was written")
+    output.line(f"  {'to copy':<9} {plan.copy.files} objects, {output.size_text(plan.copy.bytes)}")
+    output.line(f"  {'to keep':<9} {plan.keep.files} objects, {output.size_text(plan.keep.bytes)}")
+    output.line(f"  {'read back':<9} {output.size_text(plan.read_back_bytes)}")
+    return 0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    command(app, "sync", example="lake sync s3://acme/orders gs://acme-eu/orders")(sync)

@@ -1,0 +1,70 @@
+"""``lake verify``: prove a replica."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import lakehouse
+from lakehouse_cli import output
+from lakehouse_cli.options import LEVEL_HELP, FormatOption, Level, Session, WorkersOption, command
+from lakehouse_cli.schemas import VerifyDocument
+
+__all__ = ["register"]
+
+NOT_CHECKED = "unchecked"
+
+
+def verify(
+    session: Session,
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="The replica: a URL, a path or NAME:path.")],
+    against: Annotated[str | None, typer.Option("--against", metavar="SOURCE", help="Read the source too and compare.")] = None,
+    level: Annotated[Level, typer.Option("--level", help=LEVEL_HELP)] = "bytes",
+    table_format: FormatOption = None,
+    expect_receipt: Annotated[
+        str | None, typer.Option("--expect-receipt", metavar="SHA256", help="The SHA-256 that the newest receipt must have.")
+    ] = None,
+    workers: WorkersOption = 16,
+) -> int:
+    """Hold a replica against its receipts, object by object; no source is needed.
+
+    One line for each object that is not right: - missing, + extra, * differs, ! could not be checked; with -v also = for each
+    that is. Exit 4 for differences, 1 where something could not be checked.
+    """
+    with output.progress(
+        json=session.json,
+        log_format=session.log_format,
+        verbose=session.verbose,
+        signs=lambda sign: session.verbose > 0 and sign == "=",
+    ) as progress:
+        report = lakehouse.verify(
+            target,
+            against=against,
+            level=level,
+            format=table_format,
+            expect_receipt=expect_receipt,
+            workers=workers,
+            settings=session.settings,
+            progress=progress,
+        )
+    exit_code = 0 if report.ok else 4 if any(finding.kind != NOT_CHECKED for finding in report.findings) else 1
+    if session.json:
+        output.document(VerifyDocument.of(report, exit_code=exit_code))
+        return exit_code
+    for finding in report.findings:
+        output.line(f"{finding.sign} {finding.path}: {finding.message}" if finding.path else f"{finding.sign} {finding.message}")
+    checked = f"{report.checked.files} objects, {output.size_text(report.checked.bytes)} checked"
+    if report.ok:
+        output.line(f"{report.target}: {report.format} version {report.version} is proven to {report.level}; {checked}")
+        if report.receipt:
+            output.line(f"  receipt {report.receipt}")
+            output.line(f"  sha256  {report.receipt_sha256}")
+    else:
+        output.line(f"{report.target}: {len(report.findings)} findings; nothing is proven; {checked}")
+    return exit_code
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    command(app, "verify", example="lake verify gs://acme-eu/orders")(verify)

@@ -1,0 +1,58 @@
+"""Portable lakehouse tables: replicate Parquet, Delta and Iceberg between clouds, and prove that they arrived.
+
+>>> import lakehouse
+>>> result = lakehouse.sync("s3://acme/orders", "gs://acme-eu/orders")      # doctest: +SKIP
+>>> lakehouse.verify("gs://acme-eu/orders").raise_for_findings()           # doctest: +SKIP
+
+Every command of ``lake`` is a thin layer over a function here of the same name. Errors are in `lakehouse.errors`.
+"""
+
+from lakehouse.config import Settings, load
+from lakehouse.describe import describe, files, history, ls
+from lakehouse.doctor import doctor
+from lakehouse.errors import Config, Conflict, LakeError, NotFound, Transfer, Unsupported, Verification
+from lakehouse.plan import Counts, Plan
+from lakehouse.progress import Progress, ProgressEvent
+from lakehouse.status import ReplicaStatus, status
+from lakehouse.store import ObjectInfo, Store, Traits
+from lakehouse.sync import SyncResult, plan, sync
+from lakehouse.table import Column, Commit, Description, TableFile
+from lakehouse.verify import Finding, Report, verify
+from lakehouse.version import __version__
+
+__all__ = [
+    "Column",
+    "Commit",
+    "Config",
+    "Conflict",
+    "Counts",
+    "Description",
+    "Finding",
+    "LakeError",
+    "NotFound",
+    "ObjectInfo",
+    "Plan",
+    "Progress",
+    "ProgressEvent",
+    "ReplicaStatus",
+    "Report",
+    "Settings",
+    "Store",
+    "SyncResult",
+    "TableFile",
+    "Traits",
+    "Transfer",
+    "Unsupported",
+    "Verification",
+    "__version__",
+    "describe",
+    "doctor",
+    "files",
+    "history",
+    "load",
+    "ls",
+    "plan",
+    "status",
+    "sync",
+    "verify",
+]

@@ -1,0 +1,123 @@
+"""From a place (a URL, a path, ``NAME:path``, the name of a dataset) to a `Store`.
+
+Connectors are found by the entry-point group ``lakehouse.connectors``, whose keys are schemes; any other scheme that fsspec
+knows opens with fsspec and promises nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import re
+from collections.abc import Mapping
+from typing import Protocol
+
+from lakehouse.errors import Config
+from lakehouse.fsspec_store import FsspecStore
+from lakehouse.retry import RetryingStore
+from lakehouse.settings import Settings, StoreSettings
+from lakehouse.store import Store, Traits
+from lakehouse.url import Url, parse
+
+__all__ = ["GROUP", "Connector", "connector", "locate", "open_at", "open_store"]
+
+GROUP = "lakehouse.connectors"
+_NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*):(?!//)(.*)", re.DOTALL)
+
+
+class Connector(Protocol):
+    """What an entry point of `GROUP` names: it opens stores of its schemes."""
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """The URL schemes that it opens, in canonical spelling."""
+        ...
+
+    @property
+    def options(self) -> frozenset[str]:
+        """The options that it knows, in fsspec's vocabulary. Others go to fsspec as they are."""
+        ...
+
+    def open(self, url: Url, options: Mapping[str, object], transport: str) -> Store:
+        """A store at ``url``, without retries of its own. ``transport`` is ``auto``, ``obstore`` or ``fsspec``.
+
+        Raises `Config` for options that are missing or do not go together, before any request is sent.
+        """
+        ...
+
+
+def open_store(place: str, settings: Settings | None = None, *, retries: int | None = None) -> Store:
+    """Open ``place``; transient failures are tried again, each up to ``retries`` times.
+
+    Raises `Config` for an address or name that leads nowhere. Nothing is requested yet: a bucket that is missing or credentials
+    that are refused show in the first request.
+    """
+    return open_at(*locate(place, settings), retries=retries)
+
+
+def open_at(url: Url, named: StoreSettings | None, *, retries: int | None = None) -> Store:
+    """Open ``url`` with the options of the named store that it was reached by."""
+    options = named.resolved_options() if named is not None else {}
+    transport = named.transport if named is not None else "auto"
+    found = connector(url.scheme)
+    opened = found.open(url, options, transport) if found is not None else _generic(url, options)
+    return RetryingStore(opened) if retries is None else RetryingStore(opened, attempts=retries + 1)
+
+
+def locate(place: str, settings: Settings | None = None) -> tuple[Url, StoreSettings | None]:
+    """Where ``place`` lies and the named store that it was reached by. A URL never picks up a named store's options."""
+    settings = settings or Settings()
+    if place in settings.datasets:
+        table = settings.datasets[place].table
+        if table in settings.datasets:
+            raise Config(f"dataset.{place}.table: {table!r} is a dataset too; name its address")
+        return locate(table, settings)
+    match = _NAMED.fullmatch(place)
+    if match is None or match[1] == "file":
+        return parse(place), None
+    name, path = match[1], match[2].strip("/")
+    if name not in settings.stores:
+        known = ", ".join(sorted(settings.stores)) or "none"
+        raise Config(f"{place}: there is no store {name!r} in lake.toml (stores: {known}); a path is written ./{place}")
+    if any(segment == ".." for segment in path.split("/")):
+        raise Config(f"{place}: '..' would leave the store {name}")
+    store = settings.stores[name]
+    url = parse(store.url)
+    return (url.child(path) if path else url), store
+
+
+def connector(scheme: str) -> Connector | None:
+    """The connector for ``scheme``, or None where fsspec's own implementation is to be used."""
+    found = _entry_points().get(scheme)
+    if found is None:
+        if not _entry_points():
+            raise Config(f"no connectors are installed (entry points {GROUP!r}); install the package: pip install -e .")
+        return None
+    loaded: Connector = _loaded(found)
+    return loaded
+
+
+@functools.cache
+def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+    return {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
+
+
+@functools.cache
+def _loaded(entry: importlib.metadata.EntryPoint) -> Connector:
+    try:
+        loaded: Connector = entry.load()
+    except ImportError as error:
+        raise Config(f"the connector for {entry.name}:// cannot be loaded ({error}); install its packages") from error
+    return loaded
+
+
+def _generic(url: Url, options: Mapping[str, object]) -> Store:
+    """A file system that only fsspec knows."""
+    import fsspec
+
+    try:
+        kind = fsspec.get_filesystem_class(url.scheme)
+        fs = fsspec.filesystem(url.scheme, skip_instance_cache=True, **kind._get_kwargs_from_urls(str(url)), **options)
+    except (ValueError, ImportError) as error:
+        raise Config(f"{url}: fsspec cannot open {url.scheme}:// ({error})") from None
+    return FsspecStore(url, fs, str(kind._strip_protocol(str(url))), Traits())

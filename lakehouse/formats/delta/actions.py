@@ -1,0 +1,90 @@
+"""Actions of a commit, and the object keys that their paths stand for."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote
+
+from lakehouse.errors import NotFound, Unsupported
+
+__all__ = ["Action", "actions_of", "committed_at", "object_key", "refuse_vector", "size_of"]
+
+Action = tuple[str, dict[str, Any]]
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_SPACE = re.compile(r"[ \t\r\n]*")
+_decoder = json.JSONDecoder()
+
+
+def actions_of(where: str, data: bytes) -> Iterator[Action]:
+    """The actions of one commit, as (kind, fields).
+
+    PROTOCOL.md, "Delta Log Entries", asks for one action a line; pretty-printed ones exist, so a commit is read as a stream of
+    JSON values. Raises `NotFound`, naming ``where``, for a commit that cannot be read.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+        at = _skip(text, 0)
+        while at < len(text):
+            value, at = _decoder.raw_decode(text, at)
+            if not isinstance(value, dict):
+                raise ValueError(f"an action is an object, not {value!r:.40}")
+            for kind, fields in value.items():
+                if isinstance(fields, dict):
+                    yield kind, fields
+            at = _skip(text, at)
+    except ValueError as error:
+        raise NotFound(f"{where}: the commit cannot be read ({error})") from error
+
+
+def _skip(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+def object_key(where: str, path: object) -> str:
+    """The object key, relative to the table, of an action's ``path``: a relative URI, decoded exactly once.
+
+    PROTOCOL.md, "Add File and Remove File". Raises `Unsupported` for an absolute path and for one that leaves the table,
+    `NotFound` for an action that has none.
+    """
+    if not isinstance(path, str):
+        raise NotFound(f"{where}: an action has no path, so the file that it means cannot be found")
+    try:
+        key = unquote(path, errors="strict")
+    except UnicodeDecodeError as error:
+        raise Unsupported(f"{where}: the path {path!r} is not encoded UTF-8") from error
+    if _SCHEME.match(path) or key.startswith("/") or not key:
+        raise Unsupported(f"{where}: the absolute path {path!r} is not carried yet (a shallow clone or a converted table)")
+    if ".." in key.split("/"):
+        raise Unsupported(f"{where}: the path {path!r} leaves the table")
+    return key
+
+
+def size_of(fields: dict[str, Any]) -> int:
+    """The size in bytes that an action states; 0 where it states none (removes and hand-made logs may)."""
+    size = fields.get("size")
+    return size if isinstance(size, int) and size > 0 else 0
+
+
+def refuse_vector(where: str, fields: dict[str, Any]) -> None:
+    """Raise `Unsupported` for an add or remove with a deletion vector (PROTOCOL.md, "Deletion Vectors")."""
+    if fields.get("deletionVector"):
+        raise Unsupported(f"{where}: a deletion vector is in use (feature deletionVectors); these are not carried yet")
+
+
+def committed_at(info: dict[str, Any] | None) -> datetime | None:
+    """When a commit was made, from its ``commitInfo``: the in-commit timestamp, else the writer's clock. UTC."""
+    if info is None:
+        return None
+    stated = info.get("inCommitTimestamp", info.get("timestamp"))
+    if isinstance(stated, str) and stated.isdigit():
+        stated = int(stated)
+    try:
+        return datetime.fromtimestamp(stated / 1000, UTC) if isinstance(stated, int | float) else None
+    except (OverflowError, ValueError, OSError):
+        return None

@@ -1,0 +1,148 @@
+"""`DeltaFormat`: what the library knows of Delta tables, method by method in the order in which a sync calls them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from lakehouse.checksum import sha256_hex
+from lakehouse.errors import NotFound, Transfer
+from lakehouse.formats.delta.actions import actions_of, committed_at
+from lakehouse.formats.delta.log import HINT, LOG, commit_path, read_log
+from lakehouse.formats.delta.order import stage_log
+from lakehouse.formats.delta.present import present
+from lakehouse.formats.delta.replay import replay
+from lakehouse.formats.delta.target import newest_common
+from lakehouse.formats.delta.version import DeltaVersion, commits_in_order, pin_version, schema_fields
+from lakehouse.store import Store
+from lakehouse.table import Base, Column, Commit, Description, Staged, TableFile, TableVersion
+
+__all__ = ["DeltaFormat"]
+
+
+def _delta(version: TableVersion) -> DeltaVersion:
+    if not isinstance(version, DeltaVersion):
+        raise TypeError(f"not a Delta version: {version!r}")
+    return version
+
+
+class DeltaFormat:
+    """Delta Lake tables with relative paths and classic checkpoints; `features` says which table features are carried."""
+
+    name = "delta"
+    receipts_inside = True
+
+    def detect(self, store: Store) -> bool:
+        """Whether ``_delta_log/`` holds anything. One request."""
+        return next(iter(store.list(LOG, recursive=False)), None) is not None
+
+    def is_unchanged(self, source: Store, target: Store, base: Base) -> bool:
+        """The source still has ``base`` and nothing after it, and neither has the target. Three requests."""
+        after = commit_path(int(base.id) + 1)
+        try:
+            if sha256_hex(source.get(base.source_root)) != base.source_root_sha256:
+                return False
+        except NotFound:
+            return False
+        return not _there(source, after) and not _there(target, after)
+
+    def pin(self, store: Store, version: str | None = None) -> DeltaVersion:
+        """See `version.pin_version`."""
+        return pin_version(store, version)
+
+    def since(self, source: Store, target: Store, version: TableVersion, base: Base | None) -> str | None:
+        """See `target.newest_common`."""
+        return newest_common(source, target, _delta(version), base)
+
+    def files(self, store: Store, version: TableVersion, since: str | None = None) -> Iterator[TableFile]:
+        """Live files first (required), then those of the history that still exist (see `present.present`).
+
+        What is gone is counted in ``version.not_carried``. Raises `Unsupported` before the first file.
+        """
+        delta = _delta(version)
+        gone, first = delta.not_carried, delta.span.first
+        gone.files = 0
+        gone.versions = f"{int(since) + 1} to {first - 1}" if since is not None and int(since) + 1 < first else ""
+        found = replay(store, delta, None if since is None else int(since))
+        for path, size in found.live.items():
+            yield TableFile(path, size)
+        wanted = found.older
+        if not wanted:
+            return
+        for info in present(store, wanted):
+            if wanted.pop(info.path, None) is not None:
+                yield TableFile(info.path, info.size, required=False, etag=info.etag, checksum=info.checksum)
+        gone.files = len(wanted)
+
+    def stage(self, source: Store, target: Store, version: TableVersion, since: str | None) -> Staged:
+        """See `order.stage_log`."""
+        return stage_log(source, target, _delta(version), None if since is None else int(since))
+
+    def recheck(self, source: Store, version: TableVersion) -> None:
+        """The pinned commit and the base of the history are still there."""
+        delta = _delta(version)
+        log, span = delta.log, delta.span
+        base = [info.path for info in log.checkpoints[span.first][0]] if span.checkpoint else [commit_path(0)]
+        for path in {delta.root: None, **dict.fromkeys(base)}:
+            if not _there(source, path):
+                raise Transfer(f"{source.url}: {path} was cleaned up during the copy; run again")
+
+    def metadata_files(self, store: Store, version: TableVersion) -> Iterator[str]:
+        """Every object of the log that belongs to the version and its history, and the hint where there is one."""
+        delta = _delta(version)
+        log = delta.log if delta.log.url == store.url else read_log(store)
+        yield from sorted(info.path for info in log.carried(delta.span))
+        if log.hint is not None:
+            yield HINT
+
+    def describe(self, store: Store, version: TableVersion) -> Description:
+        """Columns and properties from the newest metaData, counts from the replayed log."""
+        delta = _delta(version)
+        found = replay(store, delta)
+        fields = schema_fields(delta.metadata)
+        features = {*(delta.protocol.get("readerFeatures") or ()), *(delta.protocol.get("writerFeatures") or ())}
+        properties = {key: str(value) for key, value in (delta.metadata.get("configuration") or {}).items()}
+        return Description(
+            self.name, delta.id, delta.table_id, delta.committed_at,
+            tuple(Column(str(f.get("name")), type_text(f.get("type")), bool(f.get("nullable", True))) for f in fields),
+            tuple(delta.metadata.get("partitionColumns") or ()),
+            len(found.live), sum(found.live.values()), len(found.older), sum(found.older.values()),
+            tuple(sorted(features)), properties,
+        )  # fmt: skip
+
+    def history(self, store: Store, version: TableVersion) -> Iterator[Commit]:
+        """One line a commit, from its commitInfo (PROTOCOL.md, "Commit Provenance Information"); all of it is optional."""
+        delta = _delta(version)
+        numbers = [n for n in range(delta.span.last, delta.span.first - 1, -1) if n in delta.log.commits]
+        for number, data in commits_in_order(store, numbers):
+            actions = actions_of(f"{store.url}: commit {number}", data)
+            info: dict[str, Any] = next((fields for kind, fields in actions if kind == "commitInfo"), {})
+            at = committed_at(info) or delta.log.commits[number].modified
+            details = {**(info.get("operationParameters") or {}), **(info.get("operationMetrics") or {})}
+            yield Commit(str(number), at, str(info.get("operation", "")), {key: _text(value) for key, value in details.items()})
+
+
+def _there(store: Store, path: str) -> bool:
+    try:
+        store.head(path)
+    except NotFound:
+        return False
+    return True
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def type_text(kind: Any) -> str:
+    """A Delta type as SQL-like text: ``array<long>``, ``struct<a: string>`` (PROTOCOL.md, "Schema Serialization Format")."""
+    if not isinstance(kind, dict):
+        return str(kind)
+    if kind.get("type") == "array":
+        return f"array<{type_text(kind.get('elementType'))}>"
+    if kind.get("type") == "map":
+        return f"map<{type_text(kind.get('keyType'))}, {type_text(kind.get('valueType'))}>"
+    if kind.get("type") == "struct":
+        return "struct<" + ", ".join(f"{f.get('name')}: {type_text(f.get('type'))}" for f in kind.get("fields", ())) + ">"
+    return json.dumps(kind)

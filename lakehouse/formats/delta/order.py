@@ -1,0 +1,182 @@
+"""In which order the log of a replica appears, so that a reader sees whole versions only.
+
+=====================  =======================================================================================================
+the target             puts, one after the other (`|` marks the root: what comes before it shows a reader nothing new)
+=====================  =======================================================================================================
+has no readable log    staged: commits V … base+1 downwards, each with its checksum file. Published: the base
+                       (commit 0, or the oldest complete checkpoint, last part last) `|` checkpoints, compacted logs, hint
+stands at T, files     commits T+1 … V upwards, each after its checksum file; the root is V's
+of T+1…V all there     `|` checkpoints, compacted logs, hint
+stands at T, but some  a checkpoint of V (the source's, else one written here), V's commit `|` commits T+1 … V−1 upwards,
+of T+1…V−1 miss files  checkpoints, compacted logs, hint
+=====================  =======================================================================================================
+
+A commit without its base opens no table, so a first sync is invisible until its last put. Commit by commit would show
+versions whose files are gone (OPTIMIZE, then VACUUM at the source), therefore the third row: Spark and the Delta kernel read V
+from its checkpoint although commits below it are missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from lakehouse.checksum import sha256_hex
+from lakehouse.errors import Conflict, LakeError, NotFound, Transfer
+from lakehouse.formats.delta.actions import actions_of, object_key
+from lakehouse.formats.delta.follow import compacted_agrees, hint_for
+from lakehouse.formats.delta.log import HINT, Log, commit_path, crc_path, read_log
+from lakehouse.formats.delta.present import present
+from lakehouse.formats.delta.snapshot import checkpoint_publication
+from lakehouse.formats.delta.version import DeltaVersion, commits_in_order
+from lakehouse.parallel import each
+from lakehouse.store import ObjectInfo, Store
+from lakehouse.table import Publication, Staged, Written
+
+__all__ = ["stage_log"]
+
+_WORKERS = 8
+
+
+def stage_log(source: Store, target: Store, version: DeltaVersion, since: int | None) -> Staged:
+    """Put what no reader can see yet, and name the rest in order (see above).
+
+    What the target holds already is left out of what only helps readers, so a run that died half-way is completed by the
+    next one. Raises `Conflict` when an object of the log lies at the target with other bytes.
+    """
+    theirs = read_log(target)
+    held = _held(theirs, version.number)
+    if held is None:
+        written = tuple(_stage_unreadable(source, target, version))
+        root = _base_parts(version)
+        return Staged(
+            written, (*(publication(source, path) for path in root), *_after(source, version, theirs, set(root))), root[-1]
+        )
+    if since is not None and since >= version.number:
+        return Staged((), (), version.root)
+    if held >= version.number:
+        first = [publication(source, version.root)]
+    elif held >= version.span.first and _files_are_there(source, target, version, held):
+        first = list(_upwards(source, version, range(held + 1, version.number + 1)))
+    else:
+        first = list(_jump(source, target, version))
+    if version.root not in {put.path for put in first}:
+        first.append(publication(source, version.root))
+    return Staged((), (*first, *_after(source, version, theirs, {put.path for put in first})), version.root)
+
+
+def publication(store: Store, path: str, *, replace: bool = False) -> Publication:
+    """``path`` as it is at the source, to be put unchanged."""
+    data = _get(store, path)
+    return Publication(path, len(data), sha256_hex(data), lambda: _get(store, path), replace)
+
+
+def _get(store: Store, path: str) -> bytes:
+    try:
+        return store.get(path)
+    except NotFound as error:
+        raise Transfer(f"{store.url}: {path} was cleaned up meanwhile; run again") from error
+
+
+def _held(theirs: Log, last: int) -> int | None:
+    """The newest version up to ``last`` that a reader of the target can open, or None."""
+    there = sorted((number for number in {*theirs.commits, *theirs.checkpoints} if number <= last), reverse=True)
+    return next((number for number in there if theirs.span(number) is not None), None)
+
+
+def _base_parts(version: DeltaVersion) -> list[str]:
+    span = version.span
+    if not span.checkpoint:
+        return [commit_path(0)]
+    return [part.path for part in version.log.checkpoints[span.first][0]]
+
+
+def _stage_unreadable(source: Store, target: Store, version: DeltaVersion) -> Iterator[Written]:
+    """Commits downwards to the base (a checkpoint's own commit with them) and their checksum files.
+
+    Several at a time: while the base is missing no reader can open the table, so their order decides nothing.
+    """
+    log, span = version.log, version.span
+    wanted: list[ObjectInfo] = []
+    for number in range(span.last, span.first - 1, -1):
+        if number in log.crcs and number in log.commits:
+            wanted.append(log.crcs[number])
+        if number in log.commits and (number > span.first or span.checkpoint):
+            wanted.append(log.commits[number])
+    for _, outcome in each(lambda info: put_unchanged(source, target, info), wanted, workers=_WORKERS):
+        if isinstance(outcome, LakeError):
+            raise outcome
+        yield outcome
+
+
+def put_unchanged(source: Store, target: Store, info: ObjectInfo) -> Written:
+    """Put one object of the source's log if-absent; an equal one that lies there is adopted."""
+    data = _get(source, info.path)
+    digest = sha256_hex(data)
+    try:
+        put = target.put(info.path, data, size=len(data), if_absent=True)
+    except Conflict:
+        if target.get(info.path) != data:
+            raise Conflict(
+                f"{target.url}/{info.path}: lies there with other bytes than {source.url}/{info.path}; nothing was overwritten"
+            ) from None
+        there = target.head(info.path)
+        return Written(info.path, len(data), digest, "adopted", info.etag, there.etag, there.checksum, True)
+    confirmed = target.traits.confirms_put
+    return Written(info.path, len(data), digest, "staged", info.etag, put.etag, put.checksum, confirmed)
+
+
+def _upwards(source: Store, version: DeltaVersion, numbers: Iterable[int]) -> Iterator[Publication]:
+    for number in numbers:
+        if number in version.log.crcs:
+            yield publication(source, crc_path(number))
+        if number in version.log.commits:
+            yield publication(source, commit_path(number))
+
+
+def _jump(source: Store, target: Store, version: DeltaVersion) -> Iterator[Publication]:
+    """A checkpoint of V, then V's commit. What lies between is filled in by `_after`."""
+    number = version.number
+    ways = version.log.checkpoints.get(number)
+    if ways:
+        yield from (publication(source, part.path) for part in ways[0])
+    else:
+        yield checkpoint_publication(source, target, version)
+    yield from _upwards(source, version, [number])
+
+
+def _files_are_there(source: Store, target: Store, version: DeltaVersion, held: int) -> bool:
+    """Whether the target holds every file that is live at one of ``held``+1 … V.
+
+    Those live at V, and at ``held``, are there. What remains was added after ``held`` and removed again before V.
+    """
+    added: set[str] = set()
+    passing: set[str] = set()
+    for number, data in commits_in_order(source, range(held + 1, version.number + 1)):
+        where = f"{source.url}: commit {number}"
+        for kind, fields in actions_of(where, data):
+            if kind == "add":
+                added.add(object_key(where, fields.get("path")))
+            elif kind == "remove" and (key := object_key(where, fields.get("path"))) in added:
+                passing.add(key)
+    if not passing:
+        return True
+    return {info.path for info in present(target, passing)} == passing
+
+
+def _after(source: Store, version: DeltaVersion, theirs: Log, done: set[str]) -> Iterator[Publication]:
+    """What follows the root: commits that were jumped over, then checkpoints, compacted logs, and last the hint."""
+    log, span = version.log, version.span
+    there = {info.path for info in theirs.carried(span)} | done
+    numbers = range(span.first, span.last + 1)
+    staged = not done.isdisjoint(_base_parts(version))
+    if not staged:
+        yield from (put for put in _upwards(source, version, numbers) if put.path not in there)
+    for number in sorted(log.checkpoints):
+        if number in numbers:
+            for way in log.checkpoints[number]:
+                yield from (publication(source, part.path) for part in way if part.path not in there)
+    for (low, high), info in sorted(log.compacted.items()):
+        if low in numbers and high in numbers and info.path not in there and compacted_agrees(source, version, low, high):
+            yield publication(source, info.path)
+    if log.hint is not None and hint_for(source, version):
+        yield publication(source, HINT, replace=True)

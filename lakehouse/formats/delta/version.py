@@ -1,0 +1,156 @@
+"""Choosing a version of a Delta table, and what holds at it: protocol, metadata and time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from lakehouse.checksum import sha256_hex
+from lakehouse.errors import Config, LakeError, NotFound, Transfer, Unsupported
+from lakehouse.formats.delta.actions import Action, actions_of, committed_at
+from lakehouse.formats.delta.checkpoint import STATE_COLUMNS, V2_COLUMNS, checkpoint_actions
+from lakehouse.formats.delta.features import check_protocol
+from lakehouse.formats.delta.log import Log, Span, commit_path, read_log
+from lakehouse.parallel import each
+from lakehouse.store import Store
+from lakehouse.table import TableVersion
+
+__all__ = ["DeltaVersion", "commits_in_order", "pin_version", "refuse_v2_rows"]
+
+_WORKERS = 8
+_AHEAD = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeltaVersion(TableVersion):
+    """A version of a Delta table: the log as it was listed, the versions that can be read, and the state's small parts.
+
+    ``not_carried`` is filled by `DeltaFormat.files`.
+    """
+
+    log: Log
+    span: Span
+    protocol: dict[str, Any]
+    metadata: dict[str, Any]
+
+    @property
+    def number(self) -> int:
+        return self.span.last
+
+
+def commits_in_order(store: Store, versions: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+    """The bytes of the commits ``versions``, in that order; a few are read ahead.
+
+    Raises `Transfer` for one that has gone since the log was listed.
+    """
+    waiting = iter(versions)
+    while window := list(islice(waiting, _AHEAD)):
+        found: dict[int, bytes] = {}
+        for number, outcome in each(lambda version: store.get(commit_path(version)), window, workers=_WORKERS):
+            if isinstance(outcome, NotFound):
+                raise Transfer(f"{store.url}: commit {number} was cleaned up meanwhile; run again") from outcome
+            if isinstance(outcome, LakeError):
+                raise outcome
+            found[number] = outcome
+        for number in window:
+            yield number, found[number]
+
+
+def refuse_v2_rows(url: str, number: int, kind: str) -> None:
+    """Raise `Unsupported` for the actions that only V2 checkpoints hold, whatever the file is called."""
+    if kind in ("checkpointMetadata", "sidecar"):
+        raise Unsupported(f"{url}: checkpoint {number} is a V2 checkpoint (feature v2Checkpoint); these are not carried yet")
+
+
+def pin_version(store: Store, version: str | None) -> DeltaVersion:
+    """The newest version of the table at ``store``, or the one named.
+
+    A listing that runs while commits are made can show one and lack the one before it, so a log with a hole is listed again.
+    Raises `NotFound` (no table, no such version, a log with holes, no metaData or protocol), `Unsupported` (features) and
+    `Config` (``version`` is not a number).
+    """
+    if version is not None and not version.isdecimal():
+        raise Config(f"{version}: a Delta version is a number")
+    log = read_log(store)
+    if log.newest is None and not log.torn and not log.v2:
+        raise NotFound(f"{store.url}: no Delta table here (_delta_log holds no commit and no checkpoint)")
+    wanted = None if version is None else int(version)
+    _refuse_v2_names(log, wanted)
+    try:
+        span = log.require_span(wanted)
+    except NotFound:
+        log = read_log(store)
+        span = log.require_span(wanted)
+    state = _state(store, log, span)
+    url = store.url
+    if "metaData" not in state:
+        raise NotFound(f"{url}: the log has no metaData action up to version {span.last}, so the table has no schema")
+    if "protocol" not in state:
+        raise NotFound(f"{url}: the log has no protocol action up to version {span.last}")
+    check_protocol(url, state["protocol"])
+    provider = (state["metaData"].get("format") or {}).get("provider", "parquet")
+    if provider != "parquet":
+        raise Unsupported(f"{url}: its data files are {provider}, not parquet")
+    root, data = _root(store, log, span)
+    info = next((fields for kind, fields in actions_of(root, data) if kind == "commitInfo"), None) if data else None
+    at = committed_at(info)
+    if at is None and (listed := log.commits.get(span.last)) is not None:
+        at = listed.modified
+    digest = sha256_hex(data) if data else sha256_hex(store.get(root))
+    return DeltaVersion(
+        format="delta", id=str(span.last), table_id=state["metaData"].get("id"), committed_at=at, root=root, root_sha256=digest,
+        log=log, span=span, protocol=state["protocol"], metadata=state["metaData"],
+    )  # fmt: skip
+
+
+def _root(store: Store, log: Log, span: Span) -> tuple[str, bytes]:
+    """The object that made the version visible: its commit, else the last part of its checkpoint (without the bytes)."""
+    if span.last in log.commits:
+        path = commit_path(span.last)
+        return path, store.get(path)
+    return log.checkpoints[span.last][0][-1].path, b""
+
+
+def _refuse_v2_names(log: Log, wanted: int | None) -> None:
+    found = [number for number in log.v2 if wanted is None or number <= wanted]
+    if found:
+        refuse_v2_rows(log.url, max(found), "checkpointMetadata")
+
+
+def _state(store: Store, log: Log, span: Span) -> dict[str, dict[str, Any]]:
+    """The newest protocol and metaData, read as every reader does: the newest checkpoint, then the commits after it."""
+    state: dict[str, dict[str, Any]] = {}
+    start = span.first
+    checkpoint = log.newest_checkpoint(span)
+    if checkpoint is not None:
+        start = checkpoint + 1
+        state.update(checkpoint_actions(store, log.checkpoints[checkpoint][0], STATE_COLUMNS))
+        for kind in state:
+            refuse_v2_rows(store.url, checkpoint, kind)
+    for number, data in commits_in_order(store, range(start, span.last + 1)):
+        actions = actions_of(f"{store.url}: commit {number}", data)
+        state.update((kind, fields) for kind, fields in actions if kind in ("protocol", "metaData"))
+    if "v2Checkpoint" in (state.get("protocol", {}).get("readerFeatures") or ()):
+        _refuse_v2_content(store, log, span)
+    return state
+
+
+def _refuse_v2_content(store: Store, log: Log, span: Span) -> None:
+    for number, ways in log.checkpoints.items():
+        if span.first <= number <= span.last:
+            for way in ways:
+                actions: Iterator[Action] = checkpoint_actions(store, way, V2_COLUMNS)
+                for kind, _ in actions:
+                    refuse_v2_rows(store.url, number, kind)
+
+
+def schema_fields(metadata: dict[str, Any]) -> list[dict[str, Any]]:
+    """The top fields of ``metaData.schemaString`` (PROTOCOL.md, "Schema Serialization Format"). Raises `NotFound`."""
+    try:
+        fields: list[dict[str, Any]] = json.loads(metadata.get("schemaString") or '{"fields": []}').get("fields", [])
+    except ValueError as error:
+        raise NotFound(f"the table's schema cannot be read ({error})") from error
+    return fields

@@ -1,0 +1,61 @@
+"""Plain Parquet: a directory of files, Hive-partitioned or not, with no log."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from lakehouse.errors import NotFound
+from lakehouse.formats.files.format import LAST, FilesFormat, PlainVersion
+from lakehouse.store import ObjectFile, ObjectInfo, Store
+from lakehouse.table import Column, Description, TableVersion
+
+__all__ = ["ParquetFormat"]
+
+_LOOKED_AT = 1000
+_HIDDEN = ("_", ".")
+
+
+class ParquetFormat(FilesFormat):
+    """A directory of Parquet files. Everything in it is carried, also files that are not Parquet (CRC side files, notes)."""
+
+    name = "parquet"
+
+    def detect(self, store: Store) -> bool:
+        """Whether one of the first thousand objects listed is called ``*.parquet``."""
+        return any(_is_data(info) for info in islice(store.list(), _LOOKED_AT))
+
+    def _is_there(self, listing: tuple[ObjectInfo, ...]) -> bool:
+        return any(_is_data(info) for info in listing)
+
+    def describe(self, store: Store, version: TableVersion) -> Description:
+        """Columns from the footer of the first file, partition columns from the folders called ``name=value``.
+
+        Raises `NotFound` when that footer cannot be read.
+        """
+        plain = super().describe(store, version)
+        listing = version.listing if isinstance(version, PlainVersion) else ()
+        data = sorted((info for info in listing if _is_data(info)), key=lambda info: info.path)
+        first = next((info for info in data if info.size > 0), None)
+        names = dict.fromkeys(part.partition("=")[0] for info in data for part in info.path.split("/")[:-1] if "=" in part)
+        return Description(
+            self.name, plain.version, None, plain.committed_at, () if first is None else _columns(store, first), tuple(names),
+            len(data), sum(info.size for info in data), 0, 0, (), {},
+        )  # fmt: skip
+
+
+def _is_data(info: ObjectInfo) -> bool:
+    """A Parquet file that readers take for data: names that begin with ``_`` or ``.`` are hidden (Hive, Spark)."""
+    name = info.path.rpartition("/")[2]
+    hidden = info.path.startswith("_lake/") or name in LAST or name.startswith(_HIDDEN)
+    return name.lower().endswith((".parquet", ".parq")) and not hidden
+
+
+def _columns(store: Store, info: ObjectInfo) -> tuple[Column, ...]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(ObjectFile(store, info.path, info.size)) as file:
+            return tuple(Column(field.name, str(field.type), field.nullable) for field in file.schema_arrow)
+    except (pa.ArrowException, OSError) as error:
+        raise NotFound(f"{store.url}/{info.path}: is no readable Parquet file ({error})") from error

@@ -1,0 +1,233 @@
+"""Store over a folder of this machine, by the operating system's own calls.
+
+Not obstore's LocalStore: it has no etag condition, percent-decodes some names, and does not fsync.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+from lakehouse.errors import Config, Conflict, LakeError, NotFound, Transfer, Unsupported
+from lakehouse.sized import counted
+from lakehouse.store import ObjectInfo, Traits
+from lakehouse.url import Url
+
+__all__ = ["LocalStore"]
+
+_TEMPORARY = ".lake-partial-"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LOST = (errno.EIO, errno.ETIMEDOUT, errno.ESTALE, errno.EINTR, errno.EMFILE, errno.ENFILE)
+
+
+class LocalStore:
+    """Files below ``url``, which need not exist yet: the first put makes it.
+
+    An etag changes when the size, the modification time (ns) or the inode does. A put writes a temporary file in the same
+    folder, syncs it, and links or renames it into place; what a killed process leaves behind is never listed.
+    """
+
+    def __init__(self, url: Url) -> None:
+        self._url = str(url) if url.key else "file:///"
+        self._folder = f"/{url.key}"
+
+    def __repr__(self) -> str:
+        return f"LocalStore({self._url!r})"
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(conditional_put=True, conditional_get=True)
+
+    def list(self, prefix: str = "", *, after: str | None = None, recursive: bool = True) -> Iterator[ObjectInfo]:
+        folder = self._file(prefix) if prefix else self._folder
+        start = f"{prefix}/" if prefix else ""
+        for info in self._walk(folder, start, recursive):
+            if after is None or info.path > after:
+                yield info
+
+    def head(self, path: str) -> ObjectInfo:
+        with self._translating(path):
+            return _info(path, self._regular(path, os.stat(self._file(path))))
+
+    def get(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> bytes:
+        if end is not None and end <= start:
+            return b""
+        with self._translating(path), open(self._file(path), "rb") as file:
+            before = self._regular(path, os.fstat(file.fileno()))
+            if if_match is not None and _etag(before) != if_match:
+                raise Transfer(f"{self._url}/{path}: changed while it was read; run again")
+            file.seek(start)
+            wanted = max(0, (before.st_size if end is None else min(end, before.st_size)) - start)
+            data = file.read(wanted)
+            after = os.fstat(file.fileno())
+        if len(data) != wanted or _etag(after) != _etag(before):
+            raise Transfer(f"{self._url}/{path}: changed while it was read; run again", transient=if_match is None)
+        return data
+
+    def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
+        if isinstance(data, bytes | bytearray | memoryview):
+            chunks: Iterable[bytes] = (bytes(data),)
+        elif if_absent:
+            raise TypeError("put(if_absent=True) takes bytes: multipart uploads have no portable condition")
+        else:
+            chunks = data
+        target = self._file(path)
+        folder = os.path.dirname(target)
+        temporary = os.path.join(folder, f"{_TEMPORARY}{secrets.token_hex(8)}")
+        with self._translating(path):
+            created = _make_folders(folder)
+            if if_absent and os.path.lexists(target):
+                raise FileExistsError(errno.EEXIST, "exists")
+            file = open(temporary, "xb")  # noqa: SIM115 - closed by _write
+        try:
+            status = self._write(file, chunks, size, path)
+            with self._translating(path):
+                if if_absent:
+                    os.link(temporary, target)
+                else:
+                    os.replace(temporary, target)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+        with self._translating(path):
+            for changed in (folder, *created):
+                _sync_folder(changed)
+        return _info(path, status)
+
+    def delete(self, path: str) -> None:
+        with contextlib.suppress(NotFound), self._translating(path):
+            target = self._file(path)
+            os.unlink(target)
+            _sync_folder(os.path.dirname(target))
+
+    def _write(self, file: BinaryIO, chunks: Iterable[bytes], size: int, path: str) -> os.stat_result:
+        """Fill, sync and close the temporary file. Errors of the disk are translated, what the iterable raises is not."""
+        try:
+            for chunk in counted(chunks, size, f"{self._url}/{path}"):
+                with self._translating(path):
+                    file.write(chunk)
+            with self._translating(path):
+                file.flush()
+                os.fsync(file.fileno())
+                return os.fstat(file.fileno())
+        finally:
+            with contextlib.suppress(OSError):
+                file.close()
+
+    def _walk(
+        self, folder: str, start: str, recursive: bool, above: frozenset[tuple[int, int]] = frozenset()
+    ) -> Iterator[ObjectInfo]:
+        """The files below ``folder``; links are followed, but not in circles. What vanishes meanwhile is left out."""
+        with self._translating(start.rstrip("/")):
+            try:
+                here = os.stat(folder)
+                entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+        identity = (here.st_dev, here.st_ino)
+        if identity in above:
+            return
+        for entry in entries:
+            path = start + entry.name
+            if entry.name.startswith(_TEMPORARY):
+                continue
+            _refuse_undecodable(self._url, path)
+            with self._translating(path):
+                try:
+                    status = entry.stat()
+                except FileNotFoundError:
+                    continue
+            if stat.S_ISDIR(status.st_mode):
+                if recursive:
+                    yield from self._walk(entry.path, f"{path}/", True, above | {identity})
+                else:
+                    yield ObjectInfo(f"{path}/", 0)
+            elif stat.S_ISREG(status.st_mode) and not (status.st_size == 0 and path.endswith("_$folder$")):
+                yield _info(path, status)
+
+    def _file(self, path: str) -> str:
+        if not path or "\0" in path or any(segment in ("", ".", "..") for segment in path.split("/")):
+            raise Unsupported(f"{self._url}: {path!r} is no name of a file (an empty, '.' or '..' segment)")
+        if path.rpartition("/")[2].startswith(_TEMPORARY):
+            raise Unsupported(f"{self._url}: {path!r}: names that begin with {_TEMPORARY} are kept for unfinished writes")
+        return f"{self._folder.rstrip('/')}/{path}"
+
+    def _regular(self, path: str, status: os.stat_result) -> os.stat_result:
+        if not stat.S_ISREG(status.st_mode):
+            raise NotFound(f"{self._url}/{path}: not found (a folder or a device has this name)")
+        return status
+
+    @contextlib.contextmanager
+    def _translating(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise _translated(error, f"{self._url}/{path}" if path else self._url) from None
+
+
+def _translated(error: OSError, where: str) -> LakeError:
+    what = error.strerror or type(error).__name__
+    if isinstance(error, FileExistsError):
+        return Conflict(f"{where}: exists already; it has not been overwritten")
+    if isinstance(error, FileNotFoundError):
+        return NotFound(f"{where}: not found")
+    if isinstance(error, NotADirectoryError | IsADirectoryError):
+        return NotFound(f"{where}: not found ({what})")
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return Config(f"{where}: access was refused ({what}); check the permissions")
+    if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EOPNOTSUPP, errno.EMLINK):
+        return Unsupported(f"{where}: this file system cannot do it ({what})")
+    if error.errno in _FULL:
+        return Transfer(f"{where}: the disk is full ({what}); nothing was written, make room and run again")
+    return Transfer(f"{where}: {what}", transient=error.errno in _LOST)
+
+
+def _info(path: str, status: os.stat_result) -> ObjectInfo:
+    return ObjectInfo(path, status.st_size, _etag(status), modified=datetime.fromtimestamp(status.st_mtime, UTC))
+
+
+def _etag(status: os.stat_result) -> str:
+    return f"{status.st_size:x}-{status.st_mtime_ns:x}-{status.st_ino:x}"
+
+
+def _make_folders(folder: str) -> list[str]:
+    """Create ``folder``; returns the folders that got a new entry by it, which must be synced too."""
+    changed: list[str] = []
+    missing = folder
+    while not os.path.isdir(missing):
+        if os.path.lexists(missing) and not os.path.isdir(missing):  # asked again: another thread may have made it just now
+            raise OSError(errno.EINVAL, f"{missing} is a file, not a folder")
+        missing = os.path.dirname(missing)
+        changed.append(missing)
+    os.makedirs(folder, exist_ok=True)
+    return changed
+
+
+def _sync_folder(folder: str) -> None:
+    """Make the names in ``folder`` survive a power cut; file systems without such a call are left alone."""
+    with contextlib.suppress(FileNotFoundError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF):
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def _refuse_undecodable(url: str, path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise Unsupported(f"{url}: {os.fsencode(path)!r} is not UTF-8; object stores cannot hold this name") from None

@@ -1,0 +1,59 @@
+"""Makes a staged version visible: one put after the other, in the order that its format chose.
+
+Everything before has been verified. Each object is put if-absent; where one lies there already, or the reply was lost, it
+is read back: equal bytes are what we wanted, other bytes are a `Conflict` and stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lakehouse.checksum import sha256_hex
+from lakehouse.errors import Conflict, NotFound, Transfer, Verification
+from lakehouse.progress import Progress, ProgressEvent
+from lakehouse.store import Store
+from lakehouse.table import Publication, Written
+
+__all__ = ["intended", "publish"]
+
+
+def intended(publications: Iterable[Publication]) -> list[Written]:
+    """What `publish` is going to put, as an inventory records it beforehand."""
+    return [Written(p.path, p.size, p.sha256, "published", confirmed=True) for p in publications]
+
+
+def publish(target: Store, publications: Iterable[Publication], progress: Progress) -> None:
+    """Put ``publications`` in their order.
+
+    Raises `Conflict` when another writer's bytes lie under one of the names, `Transfer` when the source's metadata is no
+    longer what was pinned, `Verification` when the target does not hold what was sent.
+    """
+    for publication in publications:
+        data = publication.load()
+        if sha256_hex(data) != publication.sha256:
+            raise Transfer(f"{publication.path}: the source's metadata changed since it was pinned; run again")
+        if publication.replace:
+            _put_hint(target, publication.path, data)
+        else:
+            _put(target, publication.path, data)
+        progress(ProgressEvent("publish", objects=1, size=publication.size, message=publication.path))
+
+
+def _put(target: Store, path: str, data: bytes) -> None:
+    try:
+        target.put(path, data, size=len(data), if_absent=True)
+    except Conflict:
+        if target.get(path) != data:
+            raise Conflict(f"{target.url}/{path}: another writer put it first; nothing was overwritten") from None
+        return
+    if not target.traits.confirms_put and target.get(path) != data:
+        raise Verification(f"{target.url}/{path}: does not hold the bytes that were put; the store damaged them")
+
+
+def _put_hint(target: Store, path: str, data: bytes) -> None:
+    try:
+        if target.get(path) == data:
+            return
+    except NotFound:
+        pass
+    target.put(path, data, size=len(data))

@@ -1,0 +1,314 @@
+"""Receipts: what each run did, kept at the target, so that a later audit needs no source.
+
+::
+
+    _lake/receipts/<20-digit n>.json              the receipt, put if-absent before the root: it claims its number
+    _lake/receipts/<20-digit n>-<sha256>.jsonl.zst  its inventory: one line per object that the run wrote
+    _lake/latest.json                             a copy of the newest finished receipt: a hint that may lag
+    _lake/pending/<n>/<run>-<k>.jsonl             what an unfinished run had finished, in batches
+
+A receipt *counts* when the root that it names is at the target with that hash; it is *finished* when `latest.json` has
+named it, which is the last thing that a run does. A run starts from the last finished one, so whatever a crash left undone
+is done again. Each receipt holds the SHA-256 of the one before it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
+from typing import IO, Any, Literal, cast
+
+from lakehouse.checksum import Checksum, sha256_hex
+from lakehouse.errors import Conflict, NotFound, Verification
+from lakehouse.plan import Counts
+from lakehouse.store import Store
+from lakehouse.table import Base, Written
+
+__all__ = ["FULL_EVERY", "LATEST", "LEVELS", "Chain", "Level", "Receipt", "known_objects", "lowest", "read_chain", "receipt_path"]
+
+SCHEMA_VERSION = 1
+LATEST = "latest.json"
+FULL_EVERY = 100
+"""Every so many receipts the inventory lists all objects, so that a reader needs no older one."""
+
+Level = Literal["none", "files", "bytes", "rows"]
+LEVELS: tuple[Level, ...] = ("none", "files", "bytes", "rows")
+
+
+def lowest(*levels: Level) -> Level:
+    """The weakest of some levels of proof."""
+    return min(levels, key=LEVELS.index)
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """Path and SHA-256 of a root object; "" twice where the format has none."""
+
+    path: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One run, as it is written down. URLs hold no secrets; times are UTC, ISO 8601; sizes in bytes.
+
+    ``kept`` counts what earlier receipts vouch for. ``proof`` is the lowest of ``proof_copied`` and theirs, and
+    ``proof_kept_oldest_at`` the end of the oldest run that it stands on. ``not_carried`` counts files of older versions
+    that were gone at the source, ``lost_versions`` names versions that were cleaned up there before they could be carried.
+    ``supersedes`` numbers the unfinished receipt that this one replaces.
+    """
+
+    number: int
+    run: str
+    tool: str
+    started_at: str
+    ended_at: str
+    source: str
+    target: str
+    format: str
+    version: str
+    table_id: str | None
+    source_version_at: str | None
+    source_root: Root
+    root: Root
+    copied: Counts
+    kept: Counts
+    rewritten: Counts
+    not_carried: int
+    lost_versions: str
+    level: Level
+    proof: Level
+    proof_copied: Level
+    proof_kept_oldest_at: str | None
+    source_checked: bool
+    inventory: str
+    previous_sha256: str | None
+    supersedes: int | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def path(self) -> str:
+        return receipt_path(self.number)
+
+    @property
+    def base(self) -> Base:
+        """The version it speaks of, in the words of `lakehouse.table`."""
+        return Base(self.version, self.table_id, self.source_root.path, self.source_root.sha256, self.root.path, self.root.sha256)
+
+    def to_bytes(self) -> bytes:
+        """The receipt as it lies at the target: JSON, indented, keys in the order of this class."""
+        return (json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> Receipt:
+        """Parse a receipt; raises `Verification` for anything that is not one."""
+        try:
+            raw = json.loads(data)
+            if raw["schema_version"] > SCHEMA_VERSION:
+                raise Verification(f"{where}: a receipt of a newer lake (schema {raw['schema_version']}); update lake")
+            known = {f.name for f in fields(cls)}
+            values = {key: value for key, value in raw.items() if key in known}
+            for key in ("source_root", "root"):
+                values[key] = Root(**values[key])
+            for key in ("copied", "kept", "rewritten"):
+                values[key] = Counts(**values[key])
+            return cls(**values)
+        except (ValueError, KeyError, TypeError) as error:
+            raise Verification(f"{where}: is not a receipt ({type(error).__name__}); somebody damaged it") from error
+
+
+def receipt_path(number: int) -> str:
+    """Where receipt ``number`` lies, relative to the store of receipts."""
+    return f"receipts/{number:020d}.json"
+
+
+@dataclass(slots=True)
+class Chain:
+    """The receipts of one target. ``finished`` is the newest that `latest.json` names; ``later`` come after it, ascending."""
+
+    finished: Receipt | None = None
+    later: list[Receipt] = field(default_factory=list)
+    sha256: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def newest(self) -> Receipt | None:
+        return self.later[-1] if self.later else self.finished
+
+    @property
+    def next_number(self) -> int:
+        return self.newest.number + 1 if self.newest else 1
+
+
+def read_latest(store: Store) -> tuple[Receipt, str] | None:
+    """The receipt that `latest.json` names and its SHA-256, or None. One request."""
+    try:
+        data = store.get(LATEST)
+    except NotFound:
+        return None
+    return Receipt.from_bytes(data, f"{store.url}/{LATEST}"), sha256_hex(data)
+
+
+def read_chain(store: Store) -> Chain:
+    """The newest receipts: from the one that `latest.json` names up, one by one until there is none.
+
+    `latest.json` is a hint: where it is missing or damaged, the receipts themselves are listed.
+    Raises `Verification` for a damaged receipt.
+    """
+    chain = Chain()
+    try:
+        latest = read_latest(store)
+    except Verification:
+        latest = None
+    if latest is not None:
+        chain.finished = latest[0]
+        chain.sha256[latest[0].number] = latest[1]
+        number = latest[0].number + 1
+    else:
+        numbers = [int(info.path[9:29]) for info in store.list("receipts") if info.path.endswith(".json")]
+        number = min(numbers, default=1)
+    while (data := _get_or_none(store, receipt_path(number))) is not None:
+        chain.later.append(Receipt.from_bytes(data, f"{store.url}/{receipt_path(number)}"))
+        chain.sha256[number] = sha256_hex(data)
+        number += 1
+    return chain
+
+
+def _get_or_none(store: Store, path: str) -> bytes | None:
+    try:
+        return store.get(path)
+    except NotFound:
+        return None
+
+
+def read_all(store: Store, upto: int) -> Iterator[tuple[Receipt, str]]:
+    """Receipts 1 to ``upto`` (those still there after a prune) with their SHA-256, checked to be one chain.
+
+    Raises `Verification` where a receipt does not hold the hash of the one before it.
+    """
+    previous: str | None = None
+    for number in range(1, upto + 1):
+        where = f"{store.url}/{receipt_path(number)}"
+        data = _get_or_none(store, receipt_path(number))
+        if data is None:
+            if previous is not None:
+                raise Verification(f"{where}: a receipt in the middle of the chain is gone")
+            continue
+        receipt = Receipt.from_bytes(data, where)
+        if previous is not None and receipt.previous_sha256 != previous:
+            raise Verification(f"{where}: does not follow receipt {number - 1} (its SHA-256 differs): one of them was edited")
+        previous = sha256_hex(data)
+        yield receipt, previous
+
+
+def to_line(written: Written) -> str:
+    """One line of an inventory: JSON without empty fields."""
+    return json.dumps(
+        {key: value for key, value in asdict(written).items() if value is not None and value is not False}, ensure_ascii=False
+    )
+
+
+def from_line(line: str) -> Written:
+    """The opposite of `to_line`."""
+    raw: dict[str, Any] = json.loads(line)
+    checksum = raw.pop("checksum", None)
+    return Written(**raw, checksum=Checksum(**checksum) if checksum else None)
+
+
+def put_inventory(store: Store, number: int, objects: Iterable[Written]) -> str:
+    """Compress and put an inventory; its name holds the SHA-256 of its bytes. Gives the path."""
+    import zstandard
+
+    with tempfile.TemporaryFile() as file:
+        with zstandard.ZstdCompressor().stream_writer(cast(IO[bytes], file), closefd=False) as compressed:
+            for written in objects:
+                compressed.write((to_line(written) + "\n").encode())
+        size = file.tell()
+        file.seek(0)
+        data = file.read(size)
+    path = f"receipts/{number:020d}-{sha256_hex(data)}.jsonl.zst"
+    try:
+        store.put(path, data, size=size, if_absent=True)
+    except Conflict:
+        if store.get(path) != data:
+            raise
+    return path
+
+
+def read_inventory(store: Store, path: str) -> Iterator[Written]:
+    """The lines of one inventory. Raises `Verification` when its bytes are not those that its name states."""
+    import zstandard
+
+    try:
+        data = store.get(path)
+    except NotFound as error:
+        raise Verification(f"{store.url}/{path}: an inventory is gone") from error
+    if sha256_hex(data) not in path:
+        raise Verification(f"{store.url}/{path}: its bytes do not have the SHA-256 in its name: it was damaged or edited")
+    with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)) as stream:
+        for line in io.TextIOWrapper(stream, encoding="utf-8"):
+            yield from_line(line)
+
+
+def known_objects(store: Store, upto: int, finished: int) -> dict[str, Written]:
+    """The newest record of every object that receipts up to number ``upto`` name, by path.
+
+    What a receipt above ``finished`` was only going to publish or delete is left out: its run did not end.
+    """
+    receipts: list[Receipt] = []
+    for number in range(upto, 0, -1):
+        data = _get_or_none(store, receipt_path(number))
+        if data is None:
+            break
+        receipts.append(Receipt.from_bytes(data, f"{store.url}/{receipt_path(number)}"))
+        if number % FULL_EVERY == 0:
+            break
+    unfinished = {receipt.supersedes for receipt in receipts} | set(range(finished + 1, upto + 1))
+    known: dict[str, Written] = {}
+    for receipt in reversed(receipts):
+        for written in read_inventory(store, receipt.inventory):
+            if written.origin in ("published", "deleted") and receipt.number in unfinished:
+                continue
+            if written.origin == "deleted":
+                known.pop(written.path, None)
+            else:
+                known[written.path] = written
+    return known
+
+
+def claim(store: Store, receipt: Receipt) -> str:
+    """Put the receipt under its number, if-absent; gives its SHA-256.
+
+    Raises `Conflict` when another run claimed the number.
+    """
+    data = receipt.to_bytes()
+    store.put(receipt.path, data, size=len(data), if_absent=True)
+    return sha256_hex(data)
+
+
+def finish(store: Store, receipt: Receipt) -> None:
+    """Name ``receipt`` in `latest.json`, which is never lowered: a later receipt there stays."""
+    try:
+        latest = read_latest(store)
+    except Verification:
+        latest = None
+    if latest is not None and latest[0].number >= receipt.number:
+        return
+    data = receipt.to_bytes()
+    store.put(LATEST, data, size=len(data))
+
+
+def utc(moment: datetime) -> str:
+    """A time in UTC as receipts write it."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def counts(target: Store, receipt: Receipt) -> bool:
+    """Whether the root that the receipt names is at the target with that hash. One request, none without a root."""
+    if not receipt.root.path:
+        return True
+    data = _get_or_none(target, receipt.root.path)
+    return data is not None and sha256_hex(data) == receipt.root.sha256

@@ -1,0 +1,114 @@
+"""Opens what a replication needs: the source, the target, the receipts, and the format of the table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lakehouse import formats
+from lakehouse.config import Settings, StoreSettings
+from lakehouse.connect import locate, open_at, open_store
+from lakehouse.errors import Config, Conflict, NotFound
+from lakehouse.one_object import OneObject
+from lakehouse.receipt import Receipt, read_latest
+from lakehouse.store import Store
+from lakehouse.table import TableFormat
+from lakehouse.url import Url, parse
+
+__all__ = ["Replica", "open_replica", "open_source", "open_target"]
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A source and its target. ``latest`` is the finished receipt and its SHA-256, where opening had to read it already."""
+
+    source: Store
+    target: Store
+    receipts: Store
+    format: TableFormat
+    latest: tuple[Receipt, str] | None = None
+
+
+def open_replica(source: str, target: str, format: str | None, settings: Settings, *, retries: int | None = None) -> Replica:
+    """Open both sides. A target with receipts inside tells the format without a look at the source.
+
+    Raises `Config` when one place lies in the other, `NotFound` where no table is found.
+    """
+    _refuse_overlap(str(locate(source, settings)[0]), str(locate(target, settings)[0]))
+    there = open_store(target, settings, retries=retries)
+    inside = _receipts_inside(target, settings)
+    latest = read_latest(inside)
+    if latest is not None and format in (None, latest[0].format):
+        origin, chosen = open_store(source, settings, retries=retries), formats.find(latest[0].format)
+    else:
+        origin = open_source(source, settings, retries=retries)
+        chosen = formats.detect(origin, format)
+    if latest is not None and chosen.name != latest[0].format:
+        raise Conflict(f"{there.url}: is a replica of a {latest[0].format} table; it cannot become one of a {chosen.name} table")
+    receipts = inside if chosen.receipts_inside else _receipts_beside(target, settings)
+    return Replica(origin, there, receipts, chosen, latest if chosen.receipts_inside else None)
+
+
+def open_target(target: str, format: str | None, settings: Settings) -> tuple[Store, Store, TableFormat]:
+    """A replica on its own: its store, its receipts, and its format as they tell it (a damaged table might not)."""
+    store = open_store(target, settings)
+    url, _ = locate(target, settings)
+    places = [_receipts_inside(target, settings), *([_receipts_beside(target, settings)] if url.key else [])]
+    for receipts in places:
+        latest = read_latest(receipts)
+        if latest is not None and format in (None, latest[0].format):
+            return store, receipts, formats.find(latest[0].format)
+    chosen = formats.detect(store, format)
+    return store, places[0] if chosen.receipts_inside else _receipts_beside(target, settings), chosen
+
+
+def open_source(place: str, settings: Settings, *, retries: int | None = None) -> Store:
+    """The store of a source. A place that names one object is seen as a folder that holds just that object."""
+    store = open_store(place, settings, retries=retries)
+    if next(iter(store.list()), None) is not None:
+        return store
+    url, named = locate(place, settings)
+    if not url.key:
+        return store
+    folder = open_at(url.parent, named, retries=retries)
+    return OneObject(folder, url.name) if _is_object(folder, url.name) else store
+
+
+def _is_object(store: Store, name: str) -> bool:
+    try:
+        store.head(name)
+    except NotFound:
+        return False
+    return True
+
+
+def _receipts_inside(place: str, settings: Settings) -> Store:
+    """The store of receipts of a table whose folder has room for them: ``_lake/`` below it."""
+    url, named = locate(place, settings)
+    return _redirected(url, named, settings) or open_at(url.child("_lake"), named)
+
+
+def _receipts_beside(place: str, settings: Settings) -> Store:
+    """The store of receipts of a plain directory, whose listing is the table: ``_lake/<name>/`` beside it."""
+    url, named = locate(place, settings)
+    redirected = _redirected(url, named, settings)
+    if redirected is not None:
+        return redirected
+    if not url.key:
+        raise Config(
+            f"{url}: a whole bucket of plain files has no place beside it for receipts; set receipts = URL for its store"
+        )
+    return open_at(url.parent.child(f"_lake/{url.name}"), named)
+
+
+def _redirected(url: Url, named: StoreSettings | None, settings: Settings) -> Store | None:
+    """The store that ``receipts = URL`` of a named store asks for, one folder for each table."""
+    if named is None or named.receipts is None:
+        return None
+    root = parse(named.url)
+    below = url.key.removeprefix(root.key).strip("/")
+    return open_store(f"{named.receipts.rstrip('/')}/{below}", settings)
+
+
+def _refuse_overlap(source: str, target: str) -> None:
+    if f"{source}/".startswith(f"{target}/") or f"{target}/".startswith(f"{source}/"):
+        raise Config(f"{source} and {target}: one lies in the other; a replica needs a place of its own")

@@ -1,0 +1,240 @@
+"""The contract of table formats: what a table is made of, and how a version of it is put together somewhere else.
+
+A format reads metadata, names files, and says in which order metadata must appear. It never moves a data file
+(`lakehouse.transfer` does), and nothing outside it knows what a commit or a manifest is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol
+
+from lakehouse.checksum import Checksum
+from lakehouse.store import Store
+
+__all__ = [
+    "Base",
+    "Column",
+    "Commit",
+    "Description",
+    "Publication",
+    "Staged",
+    "TableFile",
+    "TableFormat",
+    "TableVersion",
+    "Written",
+]
+
+Origin = Literal["copied", "adopted", "staged", "published", "deleted"]
+
+
+@dataclass(slots=True)
+class NotCarried:
+    """What of a table's history the source no longer has. Filled while `TableFormat.files` is exhausted.
+
+    ``files`` counts those that only older versions name; ``versions`` says which versions the target will never have ("" : none).
+    """
+
+    files: int = 0
+    versions: str = ""
+
+
+@dataclass(frozen=True)
+class TableVersion:
+    """A table as of one root, with its whole retained history, and without its files (there may be millions).
+
+    ``id`` is what ``--version`` takes, always text (a Delta log version, an Iceberg metadata file). ``root`` is the path, in
+    the store it was pinned in, of the one object whose appearance made the version visible, and ``root_sha256`` the hash of
+    its bytes; both are "" for formats without a root (plain files). ``not_carried`` is filled by `TableFormat.files`. Formats
+    subclass it to carry what they found.
+    """
+
+    format: str
+    id: str
+    table_id: str | None
+    committed_at: datetime | None
+    root: str
+    root_sha256: str
+    not_carried: NotCarried = field(default_factory=NotCarried, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class TableFile:
+    """One immutable data, delete or side file of a version. ``size`` in bytes as the metadata (or a listing) states it.
+
+    ``required`` is False for files that only older versions need: they are carried where they still exist.
+    ``etag`` and ``checksum`` are known where a listing told them.
+    """
+
+    path: str
+    size: int
+    required: bool = True
+    etag: str | None = None
+    checksum: Checksum | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One object that a run put (or found already right) at the target, as the inventory records it.
+
+    ``origin``: ``copied`` from the source, ``adopted`` (it was there, with equal bytes), ``staged`` (metadata no reader can see
+    yet), ``published`` (metadata that makes the version visible), ``deleted`` (removed from a plain directory; no bytes).
+    ``sha256`` was computed from the source's bytes on their way. ``confirmed`` says that the target was shown to hold them:
+    by the provider's check of the upload or by reading back. ``source_checked``: the source's own checksum was equal too.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    origin: Origin
+    source_etag: str | None = None
+    target_etag: str | None = None
+    checksum: Checksum | None = None
+    confirmed: bool = False
+    source_checked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One object that `lakehouse.publish` puts, with the bytes that it must have.
+
+    ``load`` reads the bytes anew (they are not held), and they must have ``sha256``. ``replace``: a hint that may be
+    overwritten (`_last_checkpoint`, `version-hint.text`); all others are put if-absent.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    load: Callable[[], bytes] = field(compare=False)
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Everything but the root has been put; ``written`` lists it. ``publications`` are what is left, in the order to put them.
+
+    ``root`` is the path of the one publication whose appearance makes the version visible ("" for formats without one).
+    What comes after it in the order only helps readers; a crash in between is healed by the next run.
+    """
+
+    written: tuple[Written, ...]
+    publications: tuple[Publication, ...]
+    root: str
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The version that the last finished sync left at the target, as its receipt records it.
+
+    ``source_root`` and ``target_root`` are paths in the two stores, with the SHA-256 that their bytes had.
+    """
+
+    id: str
+    table_id: str | None
+    source_root: str
+    source_root_sha256: str
+    target_root: str
+    target_root_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column as the table's own metadata describes it; ``type`` in the format's own words."""
+
+    name: str
+    type: str
+    nullable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What ``lake describe`` shows. Sizes in bytes; ``history_*`` count files that only older versions need."""
+
+    format: str
+    version: str
+    table_id: str | None
+    committed_at: datetime | None
+    columns: tuple[Column, ...]
+    partition_columns: tuple[str, ...]
+    files: int
+    size: int
+    history_files: int
+    history_size: int
+    features: tuple[str, ...]
+    properties: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One line of a table's history."""
+
+    version: str
+    committed_at: datetime | None
+    operation: str
+    details: dict[str, str]
+
+
+class TableFormat(Protocol):
+    """What each package below `lakehouse.formats` provides. The methods are named in the order in which a sync calls them."""
+
+    @property
+    def name(self) -> str:
+        """``parquet``, ``delta``, ``iceberg`` or ``files``."""
+        ...
+
+    @property
+    def receipts_inside(self) -> bool:
+        """True when receipts lie below the table (``_lake/``); False where the listing is the table (beside it)."""
+        ...
+
+    def detect(self, store: Store) -> bool:
+        """Whether a table of this format lies at the root of ``store``. A few requests, whatever the table's size."""
+        ...
+
+    def is_unchanged(self, source: Store, target: Store, base: Base) -> bool:
+        """True when at most three requests prove that both sides still stand at ``base``; False when in doubt."""
+        ...
+
+    def pin(self, store: Store, version: str | None = None) -> TableVersion:
+        """Choose the version to work from (the newest, or the one named).
+
+        Raises `NotFound` (no table, no such version, or a history that cannot be read) and `Unsupported`.
+        """
+        ...
+
+    def since(self, source: Store, target: Store, version: TableVersion, base: Base | None) -> str | None:
+        """The id of the newest version of ``version``'s history that the target holds whole, or None.
+
+        Raises `Conflict` when the target has commits of its own, is ahead, or is another table.
+        """
+        ...
+
+    def files(self, store: Store, version: TableVersion, since: str | None = None) -> Iterator[TableFile]:
+        """The files that ``version`` and its retained history need; with ``since``, only those that came after it.
+
+        Raises `Unsupported` for whatever in the metadata cannot be carried, at the latest when the iterator ends:
+        nothing may be written before.
+        """
+        ...
+
+    def stage(self, source: Store, target: Store, version: TableVersion, since: str | None) -> Staged:
+        """Put everything that no reader can see yet, and say what is left to publish. Doing it again changes nothing."""
+        ...
+
+    def recheck(self, source: Store, version: TableVersion) -> None:
+        """Raise `Transfer` when the source can no longer answer ``version`` (cleaned up, changed during the copy)."""
+        ...
+
+    def metadata_files(self, store: Store, version: TableVersion) -> Iterator[str]:
+        """The paths of the metadata objects that make up ``version`` in ``store`` (log, checkpoints, manifests)."""
+        ...
+
+    def describe(self, store: Store, version: TableVersion) -> Description:
+        """What ``lake describe`` shows."""
+        ...
+
+    def history(self, store: Store, version: TableVersion) -> Iterator[Commit]:
+        """The retained history, newest first."""
+        ...

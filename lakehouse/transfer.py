@@ -1,0 +1,275 @@
+"""Moves bytes from one store to another: in parallel, bounded, every byte hashed on its way.
+
+A small object is one get and one put. A large one is read in ranges, some ahead of the others, each conditional on the etag
+that was pinned at its start, hashed in order and sent in parts as it comes. Nothing here knows what the bytes mean.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from threading import Semaphore
+
+from lakehouse.checksum import Hash, hasher
+from lakehouse.errors import Conflict, LakeError, NotFound, Transfer
+from lakehouse.parallel import each
+from lakehouse.plan import Copy
+from lakehouse.progress import Progress, ProgressEvent, silent
+from lakehouse.store import ObjectInfo, Store
+from lakehouse.table import Written
+
+__all__ = ["RANGE_SIZE", "SMALL_SIZE", "Missing", "Outcome", "Ranges", "hash_object", "transfer"]
+
+SMALL_SIZE = 8 * 1024 * 1024
+"""Objects up to this many bytes travel as one get and one put."""
+
+RANGE_SIZE = 8 * 1024 * 1024
+READ_AHEAD = 3
+BUFFERED_RANGES = 32
+"""Ranges held in memory at once, over all large objects: 256 MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """An object that only older versions of the table need is gone at the source."""
+
+    path: str
+
+
+Outcome = Written | Missing
+
+
+class Ranges:
+    """The bytes of one large object as an iterable of ranges, read ahead in parallel and hashed in order.
+
+    Iterating again reads again (a put that is tried again), and starts the hashes anew. ``hexdigests`` is complete after a
+    whole iteration.
+    """
+
+    def __init__(
+        self, store: Store, info: ObjectInfo, pool: ThreadPoolExecutor, budget: Semaphore, algorithms: Iterable[str] = ("sha256",)
+    ) -> None:
+        self._store, self._info, self._pool, self._budget = store, info, pool, budget
+        self._algorithms = tuple(algorithms)
+        self.hexdigests: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[bytes]:
+        hashes = _hashes(self._algorithms)
+        starts = iter(range(0, self._info.size, RANGE_SIZE))
+        ahead: deque[Future[bytes]] = deque()
+        try:
+            self._read_ahead(starts, ahead)
+            while ahead:
+                data = ahead.popleft().result()
+                self._budget.release()
+                self._read_ahead(starts, ahead)
+                for made in hashes.values():
+                    made.update(data)
+                yield data
+        finally:
+            for future in ahead:
+                future.cancel()
+            for future in ahead:
+                if not future.cancelled():
+                    future.exception()
+                self._budget.release()
+        self.hexdigests = {name: made.hexdigest() for name, made in hashes.items()}
+
+    def _read_ahead(self, starts: Iterator[int], ahead: deque[Future[bytes]]) -> None:
+        """Ask for ranges up to the window. The first waits for room in the budget, further ones only take what is free."""
+        while len(ahead) < READ_AHEAD:
+            if not self._budget.acquire(blocking=not ahead):
+                return
+            start = next(starts, None)
+            if start is None:
+                self._budget.release()
+                return
+            ahead.append(self._pool.submit(self._range, start))
+
+    def _range(self, start: int) -> bytes:
+        end = min(start + RANGE_SIZE, self._info.size)
+        data = self._store.get(self._info.path, start=start, end=end, if_match=self._info.etag)
+        if len(data) != end - start:
+            raise Transfer(f"{self._store.url}/{self._info.path}: the object became shorter while it was read")
+        return data
+
+
+class _Mover:
+    """One transfer run: the two stores, the pool for ranges and its budget."""
+
+    def __init__(self, source: Store, target: Store, ranges: ThreadPoolExecutor) -> None:
+        self.source, self.target, self.ranges = source, target, ranges
+        self.budget = Semaphore(BUFFERED_RANGES)
+
+    def move(self, copy: Copy) -> Outcome:
+        """Bring one object over, or find that it is already there."""
+        try:
+            if copy.action == "copy":
+                return self._copy(copy, if_absent=True)
+            return self._compare(copy)
+        except NotFound:
+            if copy.file.required:
+                raise
+            return Missing(copy.path)
+
+    def _copy(self, copy: Copy, *, if_absent: bool) -> Written:
+        if copy.size <= SMALL_SIZE:
+            return self._copy_small(copy, if_absent=if_absent)
+        return self._copy_large(copy, if_absent=if_absent)
+
+    def _copy_small(self, copy: Copy, *, if_absent: bool) -> Written:
+        file = copy.file
+        data = self.source.get(file.path, if_match=file.etag)
+        if len(data) != file.size:
+            self._accept_size(copy, len(data))
+        written = self._hashed(copy, _digests(data, self._algorithms(copy)), len(data))
+        try:
+            put = self.target.put(file.path, data, size=len(data), if_absent=if_absent)
+        except Conflict:
+            return self._adopt(written)
+        return self._put(written, put)
+
+    def _copy_large(self, copy: Copy, *, if_absent: bool) -> Written:
+        info = self._pinned(copy)
+        ranges = Ranges(self.source, info, self.ranges, self.budget, self._algorithms(copy))
+        if if_absent and self._is_there(copy.path):
+            return self._compare(copy)
+        put = self.target.put(copy.path, ranges, size=info.size)
+        return self._put(replace(self._hashed(copy, ranges.hexdigests, info.size), source_etag=info.etag), put)
+
+    def _compare(self, copy: Copy) -> Written:
+        """Hash both sides; equal is kept, different is replaced only when the plan says so."""
+        info = self._pinned(copy)
+        digests = hash_object(self.source, info, self.ranges, self.budget, self._algorithms(copy))
+        written = replace(self._hashed(copy, digests, info.size), source_etag=info.etag)
+        try:
+            return self._adopt(written)
+        except NotFound:
+            return self._copy(copy, if_absent=True)
+        except Conflict:
+            if copy.action == "replace":
+                return self._copy(copy, if_absent=False)
+            raise
+
+    def _adopt(self, written: Written) -> Written:
+        """``written`` as an object that was already there, after its bytes were read and found equal.
+
+        Raises `Conflict` when they are not.
+        """
+        there = self.target.head(written.path)
+        digest = hash_object(self.target, there, self.ranges, self.budget)["sha256"] if there.size == written.size else ""
+        if digest != written.sha256:
+            raise Conflict(
+                f"{self.target.url}/{written.path}: holds other bytes than {self.source.url}/{written.path}; not overwritten"
+            )
+        return replace(written, origin="adopted", target_etag=there.etag, checksum=there.checksum, confirmed=True)
+
+    def _algorithms(self, copy: Copy) -> tuple[str, ...]:
+        stated = copy.file.checksum
+        return ("sha256",) if stated is None or stated.algorithm == "sha256" else ("sha256", stated.algorithm)
+
+    def _hashed(self, copy: Copy, digests: dict[str, str], size: int) -> Written:
+        """The record of what was read, after the source's own checksum was compared."""
+        stated = copy.file.checksum
+        checked = stated is not None and stated.algorithm in digests
+        if stated is not None and checked and digests[stated.algorithm] != stated.hex:
+            raise Transfer(
+                f"{self.source.url}/{copy.path}: what was read has another {stated.algorithm} than the source states; "
+                "read it again, or restore it"
+            )
+        return Written(copy.path, size, digests["sha256"], "copied", source_etag=copy.file.etag, source_checked=checked)
+
+    def _put(self, written: Written, put: ObjectInfo) -> Written:
+        return replace(written, target_etag=put.etag, checksum=put.checksum, confirmed=self.target.traits.confirms_put)
+
+    def _pinned(self, copy: Copy) -> ObjectInfo:
+        """The source object as it stands now; what is read later must be that one."""
+        info = self.source.head(copy.path)
+        if copy.file.etag is not None and info.etag != copy.file.etag:
+            raise Transfer(f"{self.source.url}/{copy.path}: changed since it was listed; run again")
+        return info
+
+    def _accept_size(self, copy: Copy, size: int) -> None:
+        """Metadata may state a wrong size (tables made by hand do); a short read may not pass as one.
+
+        Raises `Transfer` unless the source object really has ``size`` bytes.
+        """
+        if self.source.head(copy.path).size != size:
+            raise Transfer(
+                f"{self.source.url}/{copy.path}: {size} bytes arrived, not the whole object; run again", transient=True
+            )
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            self.target.head(path)
+        except NotFound:
+            return False
+        return True
+
+
+def _hashes(algorithms: Iterable[str]) -> dict[str, Hash]:
+    """Fresh hash objects; what cannot be computed here is left out, and then counts as not checked."""
+    return {name: made for name in algorithms if (made := hasher(name)) is not None}
+
+
+def _digests(data: bytes, algorithms: Iterable[str]) -> dict[str, str]:
+    hashes = _hashes(algorithms)
+    for made in hashes.values():
+        made.update(data)
+    return {name: made.hexdigest() for name, made in hashes.items()}
+
+
+def hash_object(
+    store: Store, info: ObjectInfo, pool: ThreadPoolExecutor, budget: Semaphore, algorithms: Iterable[str] = ("sha256",)
+) -> dict[str, str]:
+    """Read a whole object and give its digests by algorithm (hexadecimal)."""
+    ranges = Ranges(store, info, pool, budget, algorithms)
+    for _ in ranges:
+        pass
+    return ranges.hexdigests
+
+
+def transfer(
+    source: Store,
+    target: Store,
+    copies: Iterable[Copy],
+    *,
+    workers: int,
+    total: tuple[int, int] = (0, 0),
+    progress: Progress = silent,
+    note: Callable[[Written], None] | None = None,
+) -> Iterator[Outcome]:
+    """Bring ``copies`` over and yield what became of each, as they finish.
+
+    All are tried; then the failures are raised as one: `NotFound` when a required object is missing at the source, `Conflict`
+    when other bytes lie under a name at the target, else `Transfer`. ``total`` is (objects, bytes) for the progress.
+    ``note`` hears of each object that is whole at the target.
+    """
+    failures: list[tuple[str, LakeError]] = []
+    progress(ProgressEvent("transfer", total_objects=total[0], total_bytes=total[1]))
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="lake-ranges") as ranges:
+        mover = _Mover(source, target, ranges)
+        for copy, outcome in each(mover.move, copies, workers=workers):
+            progress(ProgressEvent("transfer", objects=1, size=copy.size))
+            if isinstance(outcome, LakeError):
+                failures.append((copy.path, outcome))
+                continue
+            if note is not None and isinstance(outcome, Written):
+                note(outcome)
+            yield outcome
+    if failures:
+        raise _summary(failures)
+
+
+def _summary(failures: list[tuple[str, LakeError]]) -> LakeError:
+    """One error for all that failed, of the class that tells the caller most."""
+    missing = [error for _, error in failures if isinstance(error, NotFound)]
+    others = [error for _, error in failures if isinstance(error, Conflict)]
+    first = (missing or others or [error for _, error in failures])[0]
+    if missing:
+        return NotFound(f"{len(missing)} live file(s) of the table are missing at the source, nothing was published: {first}")
+    if others:
+        return Conflict(f"{len(others)} object(s) at the target are not ours, nothing was published: {first}")
+    return Transfer(f"{len(failures)} object(s) did not arrive, nothing was published; run again to complete: {first}")

@@ -1,0 +1,275 @@
+"""What is proven about a target.
+
+Two callers: a sync asks whether what it just wrote is really there (`confirm`, before anything is published), and
+``lake verify`` holds a whole replica against its receipts, and against the source when asked (`audit`). Unknown is never
+proven: what could not be read is a finding of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from threading import Semaphore
+
+from lakehouse import receipt as receipts_of
+from lakehouse.config import Settings, load
+from lakehouse.errors import LakeError, NotFound, Unsupported, Verification
+from lakehouse.parallel import each
+from lakehouse.plan import Counts
+from lakehouse.progress import Progress, ProgressEvent, silent
+from lakehouse.receipt import Level, Receipt, lowest
+from lakehouse.replica import open_source, open_target
+from lakehouse.store import ObjectInfo, Store
+from lakehouse.table import TableFormat, Written
+from lakehouse.transfer import BUFFERED_RANGES, hash_object
+
+__all__ = ["SIGNS", "Finding", "Report", "audit", "confirm", "verify"]
+
+SIGNS = {"missing": "-", "extra": "+", "differs": "*", "receipt": "*", "unchecked": "!", "history": "-", "target": "!"}
+"""rclone's sign for each kind of finding; an object that is right is ``=``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, or could not be checked (kind ``unchecked``). ``path`` is relative to the target.
+
+    A sync also tells with them what its user must know though nothing is wrong: ``history`` (files of older versions were
+    gone at the source), ``target`` (what the target's store cannot promise).
+    """
+
+    kind: str
+    path: str
+    message: str
+
+    @property
+    def sign(self) -> str:
+        return SIGNS[self.kind]
+
+
+@dataclass(slots=True)
+class Report:
+    """What was asked, what was looked at, and what is proven. ``level`` is ``none`` as soon as there is a finding."""
+
+    target: str
+    format: str
+    version: str
+    level_asked: Level
+    level: Level = "none"
+    source_checked: bool = False
+    checked: Counts = field(default_factory=Counts)
+    findings: list[Finding] = field(default_factory=list)
+    receipt: str | None = None
+    receipt_sha256: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        return not self.findings
+
+    def raise_for_findings(self) -> None:
+        """Raise `Verification` for differences, `LakeError` where something could not be checked; nothing when all is right."""
+        wrong = [finding for finding in self.findings if finding.kind != "unchecked"]
+        if wrong:
+            raise Verification(f"{self.target}: {len(wrong)} finding(s), first: {wrong[0].path}: {wrong[0].message}", report=self)
+        if self.findings:
+            raise LakeError(f"{self.target}: could not check {len(self.findings)} object(s): {self.findings[0].message}")
+
+
+def verify(
+    target: str,
+    *,
+    against: str | None = None,
+    level: Level = "bytes",
+    format: str | None = None,
+    expect_receipt: str | None = None,
+    workers: int = 16,
+    settings: Settings | None = None,
+    progress: Progress = silent,
+) -> Report:
+    """Prove the replica at ``target``: against its receipts alone, or against the source ``against`` too.
+
+    ``expect_receipt`` is the SHA-256 that an earlier sync printed: the receipt there must be that one. Differences are
+    findings of the report (`Report.raise_for_findings`), not exceptions.
+    Raises `NotFound` where no table, or neither a receipt nor a source is there, and `Unsupported` for level rows.
+    """
+    if level == "rows":
+        raise Unsupported("--level rows is not offered yet: bytes is the strongest proof of this version")
+    settings = settings or load()
+    store, receipts, table_format = open_target(target, format, settings)
+    return audit(
+        store,
+        receipts,
+        table_format,
+        level=level,
+        workers=workers,
+        progress=progress,
+        against=open_source(against, settings) if against is not None else None,
+        expect_receipt=expect_receipt,
+    )
+
+
+class _Checker:
+    """Holds single objects of one store against their records."""
+
+    def __init__(self, store: Store, level: Level, ranges: ThreadPoolExecutor) -> None:
+        self.store, self.level, self.ranges = store, level, ranges
+        self.budget = Semaphore(BUFFERED_RANGES)
+
+    def digest(self, info: ObjectInfo) -> str:
+        return hash_object(self.store, info, self.ranges, self.budget)["sha256"]
+
+    def check(self, written: Written) -> Finding | None:
+        """None when the object is there with the recorded size and, at level bytes, the recorded SHA-256."""
+        try:
+            info = self.store.head(written.path)
+        except NotFound:
+            return Finding("missing", written.path, "is not at the target")
+        if info.size != written.size:
+            return Finding("differs", written.path, f"has {info.size} bytes, recorded are {written.size}")
+        if self.level != "files" and self.digest(info) != written.sha256:
+            return Finding("differs", written.path, "its bytes do not have the recorded SHA-256")
+        return None
+
+
+def confirm(
+    target: Store, objects: Iterable[Written], *, level: Level, workers: int, progress: Progress
+) -> tuple[list[Written], list[Finding]]:
+    """Check ``objects`` at the target to ``level``; gives those that are right (marked) and what is wrong.
+
+    Objects whose upload the provider confirmed are not read again. What cannot be checked raises.
+    """
+    right: list[Written] = []
+    doubtful: list[Written] = []
+    for written in objects:
+        (right if written.confirmed or level == "none" else doubtful).append(written)
+    findings: list[Finding] = []
+    progress(ProgressEvent("verify", total_objects=len(doubtful), total_bytes=sum(written.size for written in doubtful)))
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="lake-ranges") as ranges:
+        checker = _Checker(target, level, ranges)
+        for written, outcome in each(checker.check, doubtful, workers=workers):
+            if isinstance(outcome, LakeError):
+                raise outcome
+            if outcome is None:
+                right.append(replace(written, confirmed=level != "files"))
+            else:
+                findings.append(outcome)
+            progress(
+                ProgressEvent(
+                    "verify", objects=1, size=written.size, message=f"{outcome.sign if outcome else '='} {written.path}"
+                )
+            )
+    return right, findings
+
+
+def audit(
+    target: Store,
+    receipts: Store,
+    table_format: TableFormat,
+    *,
+    level: Level,
+    workers: int,
+    progress: Progress,
+    against: Store | None = None,
+    expect_receipt: str | None = None,
+) -> Report:
+    """Hold a replica against its receipts alone, and against the source ``against`` too when given.
+
+    Raises `NotFound` where there is neither a receipt nor a source to compare with.
+    """
+    report = Report(target.url, table_format.name, "", level)
+    try:
+        vouching = _vouching(target, receipts)
+        expected = receipts_of.known_objects(receipts, vouching[0].number, vouching[0].number) if vouching else {}
+        if vouching:
+            for _ in receipts_of.read_all(receipts, vouching[0].number):
+                pass
+    except Verification as error:
+        report.findings.append(Finding("receipt", "_lake", str(error)))
+        return report
+    if vouching:
+        report.version = vouching[0].version
+        report.receipt, report.receipt_sha256 = f"_lake/{vouching[0].path}", vouching[1]
+    elif against is None:
+        raise NotFound(f"{target.url}: no receipt of a sync is there; name the source with --against to compare the two")
+    if expect_receipt is not None and report.receipt_sha256 != expect_receipt:
+        report.findings.append(
+            Finding("receipt", report.receipt or "_lake", f"has SHA-256 {report.receipt_sha256}, expected was {expect_receipt}")
+        )
+    if against is not None:
+        _add_source(report, expected, against, table_format, workers=workers)
+    _check_objects(report, target, expected.values(), workers=workers, progress=progress)
+    if report.ok:
+        _check_whole(report, target, table_format, expected)
+    proven = level if vouching is None or against is not None else lowest(level, "bytes")
+    report.level = proven if report.ok else "none"
+    return report
+
+
+def _vouching(target: Store, receipts: Store) -> tuple[Receipt, str] | None:
+    """The newest receipt whose root is there; else the finished one (its root was damaged: the check will say so)."""
+    chain = receipts_of.read_chain(receipts)
+    for receipt in reversed(chain.later):
+        if receipts_of.counts(target, receipt):
+            return receipt, chain.sha256[receipt.number]
+    newest = chain.finished or (chain.later[-1] if chain.later else None)
+    return (newest, chain.sha256[newest.number]) if newest else None
+
+
+def _add_source(report: Report, expected: dict[str, Written], source: Store, table_format: TableFormat, *, workers: int) -> None:
+    """Read the same version at the source: what receipts say must be equal, what they do not name is expected from now on."""
+    version = table_format.pin(source, report.version or None) if table_format.receipts_inside else table_format.pin(source)
+    report.version = version.id
+    sizes = {file.path for file in table_format.files(source, version) if file.required}
+    sizes.update(table_format.metadata_files(source, version))
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="lake-ranges") as ranges:
+        checker = _Checker(source, "bytes", ranges)
+        for path, outcome in each(lambda path: _source_record(checker, path), sorted(sizes), workers=workers):
+            if isinstance(outcome, LakeError):
+                report.findings.append(Finding("unchecked", path, f"could not read the source: {outcome}"))
+            elif path not in expected:
+                expected[path] = outcome
+            elif expected[path].sha256 != outcome.sha256:
+                report.findings.append(Finding("differs", path, "the source holds other bytes than the receipts record"))
+    report.source_checked = report.ok
+
+
+def _source_record(checker: _Checker, path: str) -> Written:
+    info = checker.store.head(path)
+    return Written(path, info.size, checker.digest(info), "copied", source_etag=info.etag)
+
+
+def _check_objects(report: Report, target: Store, expected: Iterable[Written], *, workers: int, progress: Progress) -> None:
+    objects = list(expected)
+    progress(ProgressEvent("verify", total_objects=len(objects), total_bytes=sum(written.size for written in objects)))
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="lake-ranges") as ranges:
+        checker = _Checker(target, report.level_asked, ranges)
+        for written, outcome in each(checker.check, objects, workers=workers):
+            if isinstance(outcome, LakeError):
+                outcome = Finding("unchecked", written.path, str(outcome))
+            if outcome is not None:
+                report.findings.append(outcome)
+            report.checked.add(written.size)
+            progress(
+                ProgressEvent(
+                    "verify", objects=1, size=written.size, message=f"{outcome.sign if outcome else '='} {written.path}"
+                )
+            )
+    report.findings.sort(key=lambda finding: finding.path)
+
+
+def _check_whole(report: Report, target: Store, table_format: TableFormat, expected: dict[str, Written]) -> None:
+    """Read the table's own metadata at the target: all that it refers to must be vouched for, and nothing else be visible."""
+    try:
+        version = table_format.pin(target)
+        refers = [(file.path, file.required) for file in table_format.files(target, version)]
+        refers += [(path, True) for path in table_format.metadata_files(target, version)]
+    except LakeError as error:
+        report.findings.append(Finding("differs", "", f"the replica cannot be read as a table: {error}"))
+        return
+    if table_format.receipts_inside and version.id != report.version:
+        report.findings.append(
+            Finding("extra", version.root, f"the table stands at version {version.id}, the receipts vouch for {report.version}")
+        )
+    for path, required in refers:
+        if required and path not in expected:
+            report.findings.append(Finding("extra", path, "the table refers to it, no receipt names it"))

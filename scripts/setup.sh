@@ -1,0 +1,31 @@
+# Sourced by the scripts here: makes .venv with the project and what its tests need, unless it is up to date.
+# Only Python >= 3.11 and bash are expected of the machine; everything else comes from the package registries.
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+cd "$root" || exit 1
+export LAKE_TOOLS="$root/.tools"
+
+find_python() {
+    local candidate
+    for candidate in "${PYTHON:-}" python3.13 python3.12 python3.11 python3 python; do
+        if [ -n "$candidate" ] && "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    echo "Python 3.11 or newer with venv is needed (Debian: apt-get install python3-venv)" >&2
+    return 1
+}
+
+setup() {
+    local python wanted
+    wanted="$(cat pyproject.toml constraints.txt | cksum)"
+    if [ "$(cat .venv/.ready 2>/dev/null)" != "$wanted" ]; then
+        python="$(find_python)" || exit 1
+        echo "setting up .venv (once)…" >&2
+        "$python" -m venv .venv
+        .venv/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+        .venv/bin/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[s3,gcs,azure,demo]"
+        echo "$wanted" > .venv/.ready
+    fi
+    export PATH="$root/.venv/bin:$PATH"
+}

@@ -1,0 +1,124 @@
+"""Every real Delta table and Parquet folder of the corpus: local → S3 server → local elsewhere, the source taken away.
+
+The rows of every version are read at the target by deltalake and held against what independent readers saw at the origin.
+A table either arrives whole, or is refused by name with nothing published; nothing else is a pass.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+import lakehouse
+from lakehouse.errors import LakeError, NotFound, Unsupported
+from tests.corpus.conftest import names
+from tests.corpus.crh1 import crh1
+
+NOT_CARRIED_YET = {"deletion vector file", "sidecars", "v2 checkpoint json", "v2 checkpoint parquet", "absolute path"}
+WILD_NOT_CARRIED_YET = {"d_clone", "d_clone_base", "d_cm_name", "d_dv", "d_dv_flat", "d_rowtracking", "d_v2cp"}
+
+Journey = Callable[[Path, str], Path]
+
+
+@pytest.fixture
+def journey(tmp_path: Path, s3_settings: lakehouse.Settings, s3_prefix: str) -> Journey:
+    """Sync a copy of a table local → S3 → local elsewhere, verify both, and take the copy away; gives the last place."""
+
+    def travel(table: Path, table_format: str) -> Path:
+        source, target = tmp_path / "source" / table.name, tmp_path / "elsewhere" / table.name
+        shutil.copytree(table, source)
+        on_s3 = f"{s3_prefix}/{table.name}"
+        lakehouse.sync(str(source), on_s3, format=table_format, settings=s3_settings)
+        source.rename(tmp_path / "away")
+        lakehouse.sync(on_s3, str(target), format=table_format, settings=s3_settings)
+        assert lakehouse.sync(on_s3, str(target), format=table_format, settings=s3_settings).unchanged
+        for place in (on_s3, str(target)):
+            lakehouse.verify(place, format=table_format, settings=s3_settings).raise_for_findings()
+        return target
+
+    return travel
+
+
+def read(table: Path, version: int | None) -> pa.Table:
+    return pa.table(DeltaTable(str(table), version=version).scan())
+
+
+@pytest.mark.parametrize("name", names("expected/delta"))
+def test_a_delta_table_arrives_whole_or_is_refused_by_name(
+    name: str, corpus: Path, journey: Journey, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    expected = json.loads((corpus / "expected" / "delta" / f"{name}.json").read_text())
+    try:
+        target = journey(corpus / "delta" / name, "delta")
+    except LakeError as error:
+        record_property("corpus", f"refused ({type(error).__name__})")
+        assert isinstance(error, Unsupported | NotFound), error
+        if expected["must"] == "replicate" and expected.get("also_ok") != "refuse":
+            assert isinstance(error, Unsupported), error
+            assert NOT_CARRIED_YET & set(expected["features"]), f"refused without need: {error}"
+        assert not (tmp_path / "elsewhere").exists()
+        return
+    assert "replicate" in (expected["must"], expected.get("also_ok"))
+    for version, reading in expected["readings"].items():
+        if "deltalake" in reading.get("readers", ()):
+            rows = read(target, None if version == "latest" else int(version))
+            assert crh1(rows) == reading["hash"], f"version {version} reads otherwise at the replica"
+    assert str(DeltaTable(str(target)).metadata().id) == expected["table_id"]
+    record_property("corpus", "replicated")
+
+
+@pytest.mark.parametrize("name", [name for name in names("wild/_expected") if not name.startswith("i_")])
+def test_a_delta_table_by_spark_has_the_rows_that_spark_read_in_every_version(
+    name: str, corpus: Path, journey: Journey, record_property: Callable[[str, object], None]
+) -> None:
+    versions = json.loads((corpus / "wild" / "_expected" / f"{name}.json").read_text())["versions"]
+    if name in WILD_NOT_CARRIED_YET:
+        with pytest.raises(Unsupported, match=r"deletion vector|V2 checkpoint|absolute path"):
+            journey(corpus / "wild" / name, "delta")
+        record_property("corpus", "refused (Unsupported)")
+        return
+    target = journey(corpus / "wild" / name, "delta")
+    for version, expected in versions.items():
+        if "rows" in expected:
+            assert as_spark_writes(read(target, int(version))) == expected["rows"], f"version {version}"
+    record_property("corpus", "replicated")
+
+
+def as_spark_writes(table: pa.Table) -> list[str]:
+    """Rows as the corpus's generator wrote them: JSON of Python values, sorted."""
+    return sorted(json.dumps(_plain(row), sort_keys=True, ensure_ascii=False, default=str) for row in table.to_pylist())
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case list() if value and all(isinstance(item, tuple) for item in value):
+            return {key: _plain(item) for key, item in value}
+        case list():
+            return [_plain(item) for item in value]
+        case bytes():
+            return str(bytearray(value))
+    return str(value.replace(tzinfo=None)) if hasattr(value, "tzinfo") else value
+
+
+@pytest.mark.parametrize("name", names("expected/parquet"))
+@pytest.mark.parametrize("table_format", ["parquet", "files"])
+def test_a_folder_of_files_arrives_byte_for_byte(
+    name: str, table_format: str, corpus: Path, journey: Journey, record_property: Callable[[str, object], None]
+) -> None:
+    source = corpus / "parquet" / name
+    target = journey(source, table_format)
+    assert contents(target) == contents(source)
+    record_property("corpus", "replicated")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -1,0 +1,118 @@
+"""Folders of this machine: what the conformance suite cannot see."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lakehouse.errors import Config, NotFound, Transfer, Unsupported
+from lakehouse.local_store import LocalStore
+from lakehouse.url import parse
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(parse(str(tmp_path / "table")))
+
+
+def test_nothing_is_left_behind_by_a_failed_put(store: LocalStore, tmp_path: Path) -> None:
+    with pytest.raises(Transfer):
+        store.put("a/x", iter([b"12"]), size=3)
+    store.put("a/y", b"1", size=1)
+    assert os.listdir(tmp_path / "table" / "a") == ["y"]
+
+
+def test_what_a_killed_writer_left_is_not_listed(store: LocalStore, tmp_path: Path) -> None:
+    store.put("a/x", b"1", size=1)
+    (tmp_path / "table" / "a" / ".lake-partial-0123").write_bytes(b"half")
+    assert [info.path for info in store.list()] == ["a/x"]
+    assert [info.path for info in store.list("a", recursive=False)] == ["a/x"]
+
+
+def test_the_etag_changes_with_size_time_and_inode(store: LocalStore, tmp_path: Path) -> None:
+    file = tmp_path / "table" / "x"
+    store.put("x", b"1", size=1)
+    seen = [store.head("x").etag]
+    status = file.stat()
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    seen.append(store.head("x").etag)
+    other = file.with_name("other")
+    other.write_bytes(b"2")
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    os.replace(other, file)
+    seen.append(store.head("x").etag)
+    assert len(set(seen)) == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="resource limits are POSIX")
+def test_a_full_disk_is_named_and_leaves_nothing(store: LocalStore, tmp_path: Path) -> None:
+    store.put("x", b"old", size=3)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(Transfer, match="full") as caught:
+            store.put("x", iter([b"1" * (1 << 19)] * 4), size=1 << 21)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not caught.value.transient
+    assert store.get("x") == b"old"
+    assert os.listdir(tmp_path / "table") == ["x"]
+
+
+def test_an_error_of_the_source_is_not_taken_for_one_of_the_disk(store: LocalStore) -> None:
+    def failing() -> Iterator[bytes]:
+        yield b"1"
+        raise OSError("the source's own")
+
+    with pytest.raises(OSError, match="the source's own"):
+        store.put("x", failing(), size=2)
+
+
+def test_links_are_followed_but_not_in_circles(store: LocalStore, tmp_path: Path) -> None:
+    store.put("a/x", b"1", size=1)
+    (tmp_path / "table" / "a" / "loop").symlink_to(tmp_path / "table")
+    (tmp_path / "table" / "y").symlink_to(tmp_path / "table" / "a" / "x")
+    (tmp_path / "table" / "dangling").symlink_to(tmp_path / "gone")
+    assert sorted(info.path for info in store.list()) == ["a/x", "y"]
+
+
+def test_a_name_that_is_not_utf8_is_refused(store: LocalStore, tmp_path: Path) -> None:
+    store.put("x", b"1", size=1)
+    try:
+        with open(os.fsencode(tmp_path / "table") + b"/caf\xe9", "wb"):
+            pass
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    with pytest.raises(Unsupported, match="UTF-8"):
+        list(store.list())
+
+
+def test_a_file_where_a_folder_must_be_is_refused(store: LocalStore) -> None:
+    store.put("a", b"1", size=1)
+    with pytest.raises((Unsupported, NotFound)):
+        store.put("a/b", b"1", size=1)
+    store.put("d/e", b"1", size=1)
+    with pytest.raises((Unsupported, NotFound)):
+        store.put("d", b"1", size=1)
+    assert store.get("d/e") == b"1"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_a_configuration_error(store: LocalStore, tmp_path: Path) -> None:
+    store.put("a", b"1", size=1)
+    os.chmod(tmp_path / "table", 0o500)
+    try:
+        with pytest.raises(Config):
+            store.put("b", b"1", size=1)
+    finally:
+        os.chmod(tmp_path / "table", 0o700)
+
+
+def test_a_name_that_is_too_long_is_unsupported(store: LocalStore) -> None:
+    with pytest.raises(Unsupported):
+        store.put("x" * 300, b"1", size=1)
