@@ -83,22 +83,17 @@ class LocalStore:
             chunks = data
         target = self._file(path)
         folder = os.path.dirname(target)
-        temporary = os.path.join(folder, f"{_TEMPORARY}{secrets.token_hex(8)}")
         with self._translating(path):
             created = _make_folders(folder)
             if if_absent and os.path.lexists(target):
                 raise FileExistsError(errno.EEXIST, "exists")
-            file = open(temporary, "xb")  # noqa: SIM115 - closed by _write
-        try:
-            status = self._write(file, chunks, size, path)
+            draft = _Draft(folder)
+        with draft:
+            for chunk in counted(chunks, size, f"{self._url}/{path}"):
+                with self._translating(path):
+                    draft.file.write(chunk)
             with self._translating(path):
-                if if_absent:
-                    os.link(temporary, target)
-                else:
-                    os.replace(temporary, target)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+                status = draft.publish(target, if_absent=if_absent)
         with self._translating(path):
             for changed in (folder, *created):
                 _sync_folder(changed)
@@ -109,20 +104,6 @@ class LocalStore:
             target = self._file(path)
             os.unlink(target)
             _sync_folder(os.path.dirname(target))
-
-    def _write(self, file: BinaryIO, chunks: Iterable[bytes], size: int, path: str) -> os.stat_result:
-        """Fill, sync and close the temporary file. Errors of the disk are translated, what the iterable raises is not."""
-        try:
-            for chunk in counted(chunks, size, f"{self._url}/{path}"):
-                with self._translating(path):
-                    file.write(chunk)
-            with self._translating(path):
-                file.flush()
-                os.fsync(file.fileno())
-                return os.fstat(file.fileno())
-        finally:
-            with contextlib.suppress(OSError):
-                file.close()
 
     def _walk(
         self, folder: str, start: str, recursive: bool, above: frozenset[tuple[int, int]] = frozenset()
@@ -173,6 +154,56 @@ class LocalStore:
             yield
         except OSError as error:
             raise _translated(error, f"{self._url}/{path}" if path else self._url) from None
+
+
+class _Draft:
+    """A file being written in ``folder``, that appears whole under its name or not at all.
+
+    On Linux it has no name while it is written (``O_TMPFILE``, open(2)), so a killed writer leaves nothing behind. File systems
+    that cannot do that, and macOS, get a hidden name.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._hidden = os.path.join(folder, f"{_TEMPORARY}{secrets.token_hex(8)}")
+        self._named = False
+        try:
+            descriptor = os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o666)
+        except (AttributeError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
+                raise
+            descriptor = os.open(self._hidden, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+            self._named = True
+        self.file: BinaryIO = os.fdopen(descriptor, "wb")
+
+    def __enter__(self) -> _Draft:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        with contextlib.suppress(OSError):
+            self.file.close()
+        if self._named:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._hidden)
+
+    def publish(self, target: str, *, if_absent: bool) -> os.stat_result:
+        """Sync the bytes and give them their name. Raises FileExistsError with ``if_absent`` where there is such a file."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        if if_absent:
+            self._link(target)
+        else:
+            if not self._named:
+                self._link(self._hidden)
+                self._named = True
+            os.replace(self._hidden, target)
+        return os.fstat(self.file.fileno())
+
+    def _link(self, name: str) -> None:
+        descriptor = self.file.fileno()
+        if self._named:
+            os.link(self._hidden, name)
+        else:  # a directory's descriptor makes Python call linkat(2), which follows the link in /proc
+            os.link(f"/proc/self/fd/{descriptor}", name, src_dir_fd=descriptor, follow_symlinks=True)
 
 
 def _translated(error: OSError, where: str) -> LakeError:

@@ -31,6 +31,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     outcomes: Counter[str] = Counter()
     for reports in terminalreporter.stats.values():
         for report in reports:
+            if getattr(report, "when", None) != "call":
+                continue
             outcomes.update(value for name, value in getattr(report, "user_properties", ()) if name == "corpus")
     if outcomes:
         counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))

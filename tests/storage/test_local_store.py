@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,3 +117,27 @@ def test_a_folder_without_permission_is_a_configuration_error(store: LocalStore,
 def test_a_name_that_is_too_long_is_unsupported(store: LocalStore) -> None:
     with pytest.raises(Unsupported):
         store.put("x" * 300, b"1", size=1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has files without a name")
+def test_a_killed_writer_leaves_nothing_behind(store: LocalStore, tmp_path: Path) -> None:
+    """Trap Operations: a half-written target of a killed run."""
+    dying = f"""
+import os
+from lakehouse.connect import open_store
+open_store({store.url!r}).put("a/x", (os._exit(9) if n else b"1" for n in range(2)), size=2)
+"""
+    assert subprocess.run([sys.executable, "-c", dying], check=False).returncode == 9
+    assert os.listdir(tmp_path / "table" / "a") == []
+
+
+def test_a_file_system_without_nameless_files_gets_hidden_ones(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    store.put("a/x", b"1", size=1, if_absent=True)
+    store.put("a/x", b"22", size=2)
+    with pytest.raises(Transfer):
+        store.put("a/y", iter([b"12"]), size=3)
+    assert os.listdir(tmp_path / "table" / "a") == ["x"]
+    assert store.get("a/x") == b"22"

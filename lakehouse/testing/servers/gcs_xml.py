@@ -1,0 +1,481 @@
+"""Google Cloud Storage's XML API in front of fake-gcs-server, which speaks the JSON API only.
+
+Reference: https://cloud.google.com/storage/docs/xml-api/overview. Requests of the JSON API are passed on as they are;
+every other path is ``/bucket/key`` of the XML API. What the double gets wrong is put right here, for the XML API only:
+
+* media uploads ignore ``ifGenerationMatch``: preconditions are decided here, under a lock for each key;
+* wrong checksums are accepted: Content-MD5 and x-goog-hash are compared before anything is stored;
+* its ETag *is* the MD5: ours is made of the generation, so that a client cannot mistake it for a checksum;
+* a composite object keeps its md5Hash: x-goog-hash leaves it out for what was uploaded in parts;
+* no pages and no ``start-after``: listings are cut here.
+
+Multipart uploads are kept in memory until they are completed.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import threading
+import urllib.parse
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from xml.etree import ElementTree
+
+from lakehouse.checksum import hasher
+
+__all__ = ["GcsXmlProxy"]
+
+_JSON_PREFIXES = ("/storage/", "/upload/", "/resumable/", "/download/", "/batch", "/b/", "/b?", "/_internal/")
+_HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "content-length", "host"})
+_PAGE = 1000
+_SMALLEST_PART = 5 << 20
+_LOCKS = 257
+
+
+class GcsXmlProxy:
+    """Listens on ``127.0.0.1:port`` (0: any free port) and asks the fake-gcs-server on ``upstream_port``."""
+
+    def __init__(self, port: int, upstream_port: int) -> None:
+        self._server = _Server(("127.0.0.1", port), _Handler)
+        self._server.upstream_port = upstream_port
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="gcs-xml-proxy", daemon=True)
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops listening. Connections that clients keep open end with the process."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(timeout=5)
+
+
+@dataclass(slots=True)
+class _Upload:
+    """A multipart upload that is still open: its parts by number."""
+
+    bucket: str
+    key: str
+    parts: dict[int, tuple[str, bytes]] = field(default_factory=dict)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+    upstream_port = 0
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
+        self.uploads: dict[str, _Upload] = {}
+        self.uploads_begun = 0
+        self.uploads_lock = threading.Lock()
+        self.composites: set[tuple[str, str, str]] = set()
+        self._key_locks = [threading.Lock() for _ in range(_LOCKS)]
+
+    def key_lock(self, bucket: str, key: str) -> AbstractContextManager[bool]:
+        """Writers of one object take turns: fake-gcs-server has no atomic create for media uploads."""
+        return self._key_locks[hash((bucket, key)) % _LOCKS]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is an ordinary end of a connection, so nothing is printed."""
+
+
+class _XmlError(Exception):
+    """An answer of the XML API other than success."""
+
+    def __init__(self, status: int, code: str, message: str = "") -> None:
+        super().__init__(code)
+        self.status, self.code, self.message = status, code, message or code
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """What fake-gcs-server answered."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One client connection, with one connection of its own to fake-gcs-server."""
+
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 1 << 16
+
+    def setup(self) -> None:
+        super().setup()
+        self._upstream = http.client.HTTPConnection("127.0.0.1", self.server.upstream_port, timeout=120)
+
+    def finish(self) -> None:
+        self._upstream.close()
+        super().finish()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """A test double keeps no access log."""
+
+    def _serve(self) -> None:
+        body = self._body()
+        if self.path.startswith(_JSON_PREFIXES):
+            self._pass_on(body)
+            return
+        path, _, query_text = self.path.partition("?")
+        bucket, _, key = urllib.parse.unquote(path.lstrip("/")).partition("/")
+        query = dict(urllib.parse.parse_qsl(query_text, keep_blank_values=True))
+        try:
+            self._xml(bucket, key, query, body)
+        except _XmlError as error:
+            text = f"<Code>{error.code}</Code><Message>{_escape(error.message)}</Message>"
+            self._answer(error.status, _document("Error", text), {"Content-Type": "application/xml; charset=UTF-8"})
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = _serve
+
+    def _xml(self, bucket: str, key: str, query: dict[str, str], body: bytes) -> None:
+        """The operation of the XML API that the method, the path and the query name."""
+        match self.command:
+            case "GET" if not key and "uploads" in query:
+                self._list_uploads(bucket)
+            case "GET" if not key:
+                self._list(bucket, query)
+            case "GET" | "HEAD" if key:
+                self._get(bucket, key)
+            case "PUT" if "uploadId" in query:
+                self._put_part(bucket, key, query, body)
+            case "PUT" if key and "x-goog-copy-source" in self.headers:
+                self._copy(bucket, key)
+            case "PUT" if key:
+                _check_hashes(self.headers, body)
+                self._answer(200, b"", self._store(bucket, key, body, composite=False))
+            case "POST" if "uploads" in query:
+                self._begin_upload(bucket, key)
+            case "POST" if "uploadId" in query:
+                self._complete_upload(bucket, key, query["uploadId"], body)
+            case "DELETE" if "uploadId" in query:
+                self._upload(bucket, key, query["uploadId"], remove=True)
+                self._answer(204, b"", {})
+            case "DELETE" if key:
+                self._delete(bucket, key)
+            case _:
+                raise _XmlError(405, "MethodNotAllowed", f"{self.command} {self.path}")
+
+    # Objects
+
+    def _get(self, bucket: str, key: str) -> None:
+        """GET and HEAD. The conditions are judged by the generation whose bytes are sent."""
+        if self.command == "HEAD":
+            meta = self._meta(bucket, key)
+            if meta is None:
+                raise self._missing(bucket)
+            headers = self._headers(bucket, key, str(meta["generation"]), f"crc32c={meta['crc32c']},md5={meta['md5Hash']}")
+            headers |= {"Last-Modified": _http_date(meta["updated"]), "Content-Length": str(meta["size"])}
+            status, data = 200, b""
+        else:
+            wanted = self.headers.get("Range")
+            reply = self._ask("GET", _object(bucket, key) + "?alt=media", headers={"Range": wanted} if wanted else {})
+            if reply.status == 404:
+                raise self._missing(bucket)
+            headers = self._headers(bucket, key, reply.headers["X-Goog-Generation"], reply.headers["X-Goog-Hash"])
+            headers |= {name: reply.headers[name] for name in ("Last-Modified", "Content-Range") if reply.headers[name]}
+            status, data = reply.status, reply.body
+        self._check_match(headers)
+        if status == 416:
+            raise _XmlError(416, "InvalidRange", "The requested range cannot be satisfied.")
+        self._answer(status, data, {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes", **headers})
+
+    def _check_match(self, headers: dict[str, str]) -> None:
+        """RFC 9110 section 13 for ETags, and Google's x-goog-if-generation-match, of a read."""
+        etag, generation = headers["ETag"], headers["x-goog-generation"]
+        wanted, unwanted = self.headers.get("If-Match"), self.headers.get("If-None-Match")
+        if wanted is not None and wanted != "*" and etag not in _etags(wanted):
+            raise _XmlError(412, "PreconditionFailed", "The object has another ETag.")
+        if self.headers.get("x-goog-if-generation-match", generation) != generation:
+            raise _XmlError(412, "PreconditionFailed", "The object has another generation.")
+        if unwanted is not None and (unwanted == "*" or etag in _etags(unwanted)):
+            raise _XmlError(304, "NotModified")
+
+    def _check_generation(self, bucket: str, key: str) -> None:
+        """x-goog-if-generation-match of a write; 0 means that there must be no object. Call it under the key's lock."""
+        wanted = self.headers.get("x-goog-if-generation-match")
+        etag = self.headers.get("If-Match")
+        if wanted is None and etag is None:
+            return
+        meta = self._meta(bucket, key)
+        generation = "0" if meta is None else str(meta["generation"])
+        if wanted not in (None, generation) or (etag is not None and _etag(generation) not in _etags(etag)):
+            raise _XmlError(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold.")
+
+    def _store(self, bucket: str, key: str, body: bytes, *, composite: bool) -> dict[str, str]:
+        """One media upload of the JSON API, and the headers that answer for it."""
+        kind = self.headers.get("Content-Type", "application/octet-stream")
+        with self.server.key_lock(bucket, key):
+            self._check_generation(bucket, key)
+            target = f"/upload/storage/v1/b/{_quote(bucket)}/o?uploadType=media&name={_quote(key)}"
+            reply = self._ask("POST", target, body, {"Content-Type": kind})
+        if reply.status == 404:
+            raise self._missing(bucket)
+        return self._written(bucket, key, _json(reply), composite=composite)
+
+    def _written(self, bucket: str, key: str, meta: dict[str, Any], *, composite: bool) -> dict[str, str]:
+        generation = str(meta["generation"])
+        if composite:
+            self.server.composites.add((bucket, key, generation))
+        return self._headers(bucket, key, generation, f"crc32c={meta['crc32c']},md5={meta['md5Hash']}")
+
+    def _copy(self, bucket: str, key: str) -> None:
+        source = urllib.parse.unquote(self.headers["x-goog-copy-source"].lstrip("/"))
+        from_bucket, _, from_key = source.partition("/")
+        with self.server.key_lock(bucket, key):
+            self._check_generation(bucket, key)
+            target = f"{_object(from_bucket, from_key)}/rewriteTo/b/{_quote(bucket)}/o/{_quote(key)}"
+            reply = self._ask("POST", target, b"")
+        if reply.status == 404:
+            raise self._missing(from_bucket)
+        meta = _json(reply)["resource"]
+        headers = self._written(bucket, key, meta, composite=False)
+        result = f"<ETag>{_escape(headers['ETag'])}</ETag><LastModified>{meta['updated']}</LastModified>"
+        self._answer(200, _document("CopyObjectResult", result), {"Content-Type": "application/xml", **headers})
+
+    def _delete(self, bucket: str, key: str) -> None:
+        with self.server.key_lock(bucket, key):
+            self._check_generation(bucket, key)
+            reply = self._ask("DELETE", _object(bucket, key))
+        if reply.status == 404:
+            raise self._missing(bucket)
+        self._answer(204, b"", {})
+
+    # Listings
+
+    def _list(self, bucket: str, query: dict[str, str]) -> None:
+        """List objects, version 2. The continuation token is the last key (or common prefix) of the page before."""
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        limit = min(_PAGE, int(query.get("max-keys") or _PAGE))
+        token = query.get("continuation-token", "")
+        after = max(query.get("start-after", ""), base64.urlsafe_b64decode(token).decode() if token else "")
+        found: dict[str, str] = {}
+        truncated = False
+        for item in self._items(bucket, prefix, after):
+            key: str = item["name"]
+            rest = key[len(prefix) :].partition(delimiter) if delimiter else (key, "", "")
+            entry = prefix + rest[0] + delimiter if rest[1] else key
+            if entry in found or (rest[1] and token and entry <= after) or key <= after:
+                continue
+            if len(found) >= limit:
+                truncated = True
+                break
+            found[entry] = _common_prefix(entry) if rest[1] else _contents(item)
+        fields = f"<Name>{bucket}</Name><Prefix>{_escape(prefix)}</Prefix><KeyCount>{len(found)}</KeyCount>"
+        fields += f"<MaxKeys>{limit}</MaxKeys><IsTruncated>{str(truncated).lower()}</IsTruncated>"
+        if truncated:
+            following = base64.urlsafe_b64encode(next(reversed(found)).encode()).decode() if found else token
+            fields += f"<NextContinuationToken>{following}</NextContinuationToken>"
+        body = _document("ListBucketResult", fields + "".join(found.values()))
+        self._answer(200, body, {"Content-Type": "application/xml; charset=UTF-8"})
+
+    def _items(self, bucket: str, prefix: str, start: str) -> list[dict[str, Any]]:
+        """The objects whose names begin with ``prefix`` and are not less than ``start``, in order."""
+        query = urllib.parse.urlencode({"prefix": prefix, "startOffset": start}, quote_via=urllib.parse.quote)
+        reply = self._ask("GET", f"/storage/v1/b/{_quote(bucket)}/o?{query}")
+        if reply.status == 404:
+            raise self._missing(bucket)
+        items: list[dict[str, Any]] = _json(reply).get("items") or []
+        return sorted(items, key=lambda item: str(item["name"]))
+
+    # Multipart uploads
+
+    def _begin_upload(self, bucket: str, key: str) -> None:
+        if self._ask("GET", f"/storage/v1/b/{_quote(bucket)}").status == 404:
+            raise self._missing(bucket)
+        with self.server.uploads_lock:
+            self.server.uploads_begun += 1
+            upload_id = f"upload+{self.server.uploads_begun}/="
+            self.server.uploads[upload_id] = _Upload(bucket, key)
+        fields = f"<Bucket>{bucket}</Bucket><Key>{_escape(key)}</Key><UploadId>{upload_id}</UploadId>"
+        self._answer(200, _document("InitiateMultipartUploadResult", fields), {"Content-Type": "application/xml"})
+
+    def _upload(self, bucket: str, key: str, upload_id: str, *, remove: bool) -> _Upload:
+        with self.server.uploads_lock:
+            upload = self.server.uploads.get(upload_id)
+            if upload is None or (upload.bucket, upload.key) != (bucket, key):
+                raise _XmlError(404, "NoSuchUpload", "The requested upload was not found.")
+            if remove:
+                del self.server.uploads[upload_id]
+            return upload
+
+    def _put_part(self, bucket: str, key: str, query: dict[str, str], body: bytes) -> None:
+        upload = self._upload(bucket, key, query["uploadId"], remove=False)
+        _check_hashes(self.headers, body)
+        etag = f'"{_base64("md5", body)}"'
+        upload.parts[int(query["partNumber"])] = (etag, body)
+        self._answer(200, b"", {"ETag": etag})
+
+    def _complete_upload(self, bucket: str, key: str, upload_id: str, body: bytes) -> None:
+        """The object is the listed parts in their order. A refused list or precondition leaves the upload open."""
+        upload = self._upload(bucket, key, upload_id, remove=False)
+        data = _joined(upload, body)
+        headers = self._store(bucket, key, data, composite=True)
+        with self.server.uploads_lock:
+            self.server.uploads.pop(upload_id, None)
+        fields = f"<Bucket>{bucket}</Bucket><Key>{_escape(key)}</Key><ETag>{_escape(headers['ETag'])}</ETag>"
+        self._answer(200, _document("CompleteMultipartUploadResult", fields), {"Content-Type": "application/xml", **headers})
+
+    def _list_uploads(self, bucket: str) -> None:
+        with self.server.uploads_lock:
+            waiting = [(name, upload.key) for name, upload in self.server.uploads.items() if upload.bucket == bucket]
+        fields = "".join(f"<Upload><Key>{_escape(key)}</Key><UploadId>{name}</UploadId></Upload>" for name, key in waiting)
+        self._answer(200, _document("ListMultipartUploadsResult", fields), {"Content-Type": "application/xml"})
+
+    # Both sides of the wire
+
+    def _meta(self, bucket: str, key: str) -> dict[str, Any] | None:
+        reply = self._ask("GET", _object(bucket, key))
+        return None if reply.status == 404 else _json(reply)
+
+    def _missing(self, bucket: str) -> _XmlError:
+        """fake-gcs-server answers 404 for both; the XML API says which is missing."""
+        if self._ask("GET", f"/storage/v1/b/{_quote(bucket)}").status == 404:
+            return _XmlError(404, "NoSuchBucket", "The specified bucket does not exist.")
+        return _XmlError(404, "NoSuchKey", "The specified key does not exist.")
+
+    def _headers(self, bucket: str, key: str, generation: str, hashes: str) -> dict[str, str]:
+        if (bucket, key, generation) in self.server.composites:
+            hashes = hashes.partition(",md5=")[0]
+        return {"ETag": _etag(generation), "x-goog-generation": generation, "x-goog-metageneration": "1", "x-goog-hash": hashes}
+
+    def _ask(self, method: str, target: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> _Reply:
+        self._upstream.request(method, target, body, headers or {})
+        reply = self._upstream.getresponse()
+        return _Reply(reply.status, reply.msg, reply.read())
+
+    def _pass_on(self, body: bytes) -> None:
+        """A request of the JSON API, unchanged."""
+        sent = {name: value for name, value in self.headers.items() if name.lower() not in (*_HOP_BY_HOP, "expect")}
+        reply = self._ask(self.command, self.path, body or None if self.command in ("GET", "HEAD", "DELETE") else body, sent)
+        headers = {name: value for name, value in reply.headers.items() if name.lower() not in (*_HOP_BY_HOP, "date")}
+        if self.command == "HEAD" and reply.headers["Content-Length"]:
+            headers["Content-Length"] = reply.headers["Content-Length"]
+        self._answer(reply.status, reply.body, headers)
+
+    def _body(self) -> bytes:
+        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        chunks = []
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass
+        return b"".join(chunks)
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        empty = self.command == "HEAD" or status in (204, 304)
+        if status not in (204, 304):
+            headers = {"Content-Length": str(len(body)), **headers}
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if not empty:
+            self.wfile.write(body)
+        self.wfile.flush()
+
+
+def _quote(name: str) -> str:
+    return urllib.parse.quote(name, safe="")
+
+
+def _object(bucket: str, key: str) -> str:
+    return f"/storage/v1/b/{_quote(bucket)}/o/{_quote(key)}"
+
+
+def _json(reply: _Reply) -> dict[str, Any]:
+    if reply.status != 200:
+        raise _XmlError(500, "InternalError", f"fake-gcs-server answered {reply.status}: {reply.body[:200]!r}")
+    answer: dict[str, Any] = json.loads(reply.body)
+    return answer
+
+
+def _etag(generation: str) -> str:
+    return f'"{base64.b64encode(int(generation).to_bytes(8, "big")).decode()}"'
+
+
+def _etags(header: str) -> list[str]:
+    return [tag.strip().removeprefix("W/") for tag in header.split(",")]
+
+
+def _base64(algorithm: str, data: bytes) -> str | None:
+    """The digest as the XML API spells it, or None without google-crc32c."""
+    digest = hasher(algorithm)
+    if digest is None:
+        return None
+    digest.update(data)
+    return base64.b64encode(bytes.fromhex(digest.hexdigest())).decode()
+
+
+def _check_hashes(headers: Any, body: bytes) -> None:
+    """fake-gcs-server stores a body whatever checksum came with it; the real service refuses."""
+    stated = [("md5", headers["Content-MD5"])] if headers["Content-MD5"] else []
+    for field_ in headers.get_all("x-goog-hash", []):
+        for pair in field_.split(","):
+            algorithm, _, value = pair.strip().partition("=")
+            stated.append((algorithm, value))
+    for algorithm, value in stated:
+        if _base64(algorithm, body) not in (None, value):
+            raise _XmlError(400, "BadDigest", f"The {algorithm} that you specified does not match what was received.")
+
+
+def _joined(upload: _Upload, document: bytes) -> bytes:
+    """The parts that a CompleteMultipartUpload document lists."""
+    try:
+        listed = [
+            (int(part.findtext("{*}PartNumber") or "0"), part.findtext("{*}ETag") or "")
+            for part in ElementTree.fromstring(document).findall("{*}Part")
+        ]
+    except (ElementTree.ParseError, ValueError):
+        raise _XmlError(400, "MalformedXML") from None
+    numbers = [number for number, _ in listed]
+    if numbers != sorted(set(numbers)):
+        raise _XmlError(400, "InvalidPartOrder")
+    for number, etag in listed:
+        if number not in upload.parts or upload.parts[number][0].strip('"') != etag.strip('"'):
+            raise _XmlError(400, "InvalidPart", f"part {number}")
+    bodies = [upload.parts[number][1] for number in numbers]
+    if not bodies or any(len(data) < _SMALLEST_PART for data in bodies[:-1]):
+        raise _XmlError(400, "EntityTooSmall", "Every part but the last has at least 5 MiB.")
+    return b"".join(bodies)
+
+
+def _escape(text: str) -> str:
+    """Text for XML 1.0; line ends and tabs as references, since a parser changes them otherwise."""
+    for raw, reference in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
+        text = text.replace(raw, reference)
+    return "".join(f"&#{ord(char)};" if char < " " else char for char in text)
+
+
+def _document(root: str, content: str) -> bytes:
+    return f'<?xml version="1.0" encoding="UTF-8"?><{root} xmlns="http://doc.s3.amazonaws.com/2006-03-01">{content}</{root}>'.encode()
+
+
+def _contents(item: dict[str, Any]) -> str:
+    fields = {"Key": item["name"], "LastModified": item["updated"], "ETag": _etag(item["generation"]), "Size": item["size"]}
+    return f"<Contents>{''.join(f'<{name}>{_escape(str(value))}</{name}>' for name, value in fields.items())}</Contents>"
+
+
+def _common_prefix(prefix: str) -> str:
+    return f"<CommonPrefixes><Prefix>{_escape(prefix)}</Prefix></CommonPrefixes>"
+
+
+def _http_date(moment: str) -> str:
+    return formatdate(datetime.fromisoformat(moment).timestamp(), usegmt=True)

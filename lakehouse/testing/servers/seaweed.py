@@ -1,0 +1,55 @@
+"""SeaweedFS: an S3 server.
+
+What it gets wrong (do not prove these here): contended creates take seconds a key, ``a//b`` becomes ``a/b``, empty folders
+stay after the last delete, and the SHA-256 that signs a request is not compared with the body (``x-amz-checksum-sha256`` is).
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from lakehouse.testing.servers.process import Server, answers, free_ports, script
+from lakehouse.testing.servers.s3_bucket import make_bucket
+
+__all__ = ["SeaweedServer"]
+
+
+class SeaweedServer(Server):
+    """An S3 server with credentials of its own. ``endpoint_url``, ``key`` and ``secret`` are fsspec's options."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.key, self.secret = f"KEY{secrets.token_hex(8)}", secrets.token_hex(20)
+        self.endpoint_url = ""
+
+    def prepare(self, folder: Path) -> Sequence[str]:
+        s3, *others = free_ports(11)
+        self.endpoint_url = f"http://127.0.0.1:{s3}"
+        identity = {
+            "name": "admin",
+            "credentials": [{"accessKey": self.key, "secretKey": self.secret}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+        settings = folder / "s3.json"
+        settings.write_text(json.dumps({"identities": [identity]}))
+        names = (
+            "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc",
+            "filer.port", "filer.port.grpc", "s3.port.iceberg", "admin.port", "admin.port.grpc",
+        )  # fmt: skip
+        return [
+            script("weed"), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false",
+            f"-s3.config={settings}", "-webdav=false", "-admin.ui=false", "-s3.port.lance=0", f"-s3.port={s3}",
+            f"-s3.externalUrl={self.endpoint_url}",
+            f"-s3.localSocket={folder}/s3.sock", f"-filer.localSocket={folder}/filer.sock",
+            *(f"-{name}={port}" for name, port in zip(names, others, strict=True)),
+        ]  # fmt: skip
+
+    def ready(self, log: str) -> bool:
+        return "are running and ready" in log and answers(self.endpoint_url)
+
+    def make_bucket(self, name: str) -> None:
+        """Create a bucket."""
+        make_bucket(self.endpoint_url, self.key, self.secret, name)

@@ -1,0 +1,64 @@
+"""Real servers, started once a session (a test worker has its own) when the first test asks for one."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = (
+    "false"  # before gcsfs is imported: else every bucket of a double costs a minute
+)
+for _name in [name for name in os.environ if name.startswith(("AWS_", "AZURE_", "GOOGLE_", "LAKE_STORE", "LAKE_CONFIG"))]:
+    del os.environ[_name]
+
+from lakehouse.config import Settings, StoreSettings
+from lakehouse.testing.servers import AzuriteServer, GcsServer, MotoServer, SeaweedServer
+
+
+@pytest.fixture(scope="session")
+def seaweed() -> Iterator[SeaweedServer]:
+    with SeaweedServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def seaweed_other() -> Iterator[SeaweedServer]:
+    """A second S3 server with other credentials."""
+    with SeaweedServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[MotoServer]:
+    with MotoServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[AzuriteServer]:
+    with AzuriteServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs() -> Iterator[GcsServer]:
+    with GcsServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_settings(seaweed: SeaweedServer) -> Settings:
+    """Settings whose store ``s3`` is a bucket of the S3 server."""
+    bucket = f"tests-{uuid.uuid4().hex[:12]}"
+    seaweed.make_bucket(bucket)
+    options = {"endpoint_url": seaweed.endpoint_url, "key": seaweed.key, "secret": seaweed.secret, "provider": "seaweedfs"}
+    return Settings(stores={"s3": StoreSettings("s3", f"s3://{bucket}", options=options)})
+
+
+@pytest.fixture
+def s3_prefix() -> str:
+    """A place of its own on the S3 server, for one test."""
+    return f"s3:{uuid.uuid4().hex}"
