@@ -33,7 +33,7 @@ def open_replica(source: str, target: str, format: str | None, settings: Setting
 
     Raises `Config` when one place lies in the other, `NotFound` where no table is found.
     """
-    _refuse_overlap(str(locate(source, settings)[0]), str(locate(target, settings)[0]))
+    _refuse_overlap(source, target, settings)
     there = open_store(target, settings, retries=retries)
     inside = _receipts_inside(target, settings)
     latest = read_latest(inside)
@@ -109,6 +109,15 @@ def _redirected(url: Url, named: StoreSettings | None, settings: Settings) -> St
     return open_store(f"{named.receipts.rstrip('/')}/{below}", settings)
 
 
-def _refuse_overlap(source: str, target: str) -> None:
-    if f"{source}/".startswith(f"{target}/") or f"{target}/".startswith(f"{source}/"):
-        raise Config(f"{source} and {target}: one lies in the other; a replica needs a place of its own")
+def _refuse_overlap(source: str, target: str, settings: Settings) -> None:
+    """Raise `Config` when one place lies in the other. Equal buckets of two services are two places."""
+    (from_url, from_store), (to_url, to_store) = locate(source, settings), locate(target, settings)
+    if _service(from_store) != _service(to_store):
+        return
+    if f"{from_url}/".startswith(f"{to_url}/") or f"{to_url}/".startswith(f"{from_url}/"):
+        raise Config(f"{from_url} and {to_url}: one lies in the other; a replica needs a place of its own")
+
+
+def _service(named: StoreSettings | None) -> tuple[object, ...]:
+    options = named.resolved_options() if named is not None else {}
+    return tuple(options.get(key) for key in ("endpoint_url", "connection_string", "account_name"))

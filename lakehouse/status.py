@@ -17,8 +17,8 @@ __all__ = ["ReplicaStatus", "status"]
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """One replica of one dataset. ``lag_seconds``: how long ago the source committed what the replica does not have, 0 when
-    it has everything. ``error`` says why it could not be looked at; the numbers are None then.
+    """One replica of one dataset. ``lag_seconds``: how long ago the source made the first commit that the replica lacks, 0
+    when it has everything. ``error`` says why it could not be looked at; the numbers are None then.
     """
 
     dataset: str
@@ -69,7 +69,7 @@ def _look(name: str, to: str, replica: Replica) -> ReplicaStatus:
         newest_source_commit_at=version.committed_at,
         last_proof=finished.proof if finished else None,
         last_proof_at=finished.ended_at if finished else None,
-        lag_seconds=0.0 if same else _age(version.committed_at),
+        lag_seconds=0.0 if same else _age(_first_missing(replica, version, finished)),
     )
 
 
@@ -78,6 +78,16 @@ def _versions_between(version: TableVersion, finished: Receipt | None) -> int | 
     if not version.id.isdecimal() or (finished is not None and not finished.version.isdecimal()):
         return None
     return int(version.id) - (int(finished.version) if finished else -1)
+
+
+def _first_missing(replica: Replica, version: TableVersion, finished: Receipt | None) -> datetime | None:
+    """When the source made the oldest commit that the replica does not have."""
+    first = version.committed_at
+    for commit in replica.format.history(replica.source, version):
+        if finished is not None and commit.version == finished.version:
+            break
+        first = commit.committed_at or first
+    return first
 
 
 def _age(moment: datetime | None) -> float | None:

@@ -121,14 +121,14 @@ def _start_servers(running: ExitStack, folder: Path) -> dict[str, dict[str, str]
     seaweed.make_bucket("acme")
     azurite.make_container("acme")
     gcs.make_bucket("acme")
-    (folder / "google.json").write_text(gcs.service_account_key)
+    (folder / "aws.secret").write_text(seaweed.secret)
     return {
         "aws": {
             "url": "s3://acme", "endpoint_url": seaweed.endpoint_url, "provider": "seaweedfs",
-            "key": seaweed.key, "secret": "env:DEMO_SECRET", "region": "us-east-1",
+            "key": seaweed.key, "secret": f"file:{folder}/aws.secret", "region": "us-east-1",
         },
         "azure": {"url": "az://acme", "connection_string": azurite.connection_string},
-        "google": {"url": "gs://acme", "token": f"{folder}/google.json"},
+        "google": {"url": "gs://acme", "endpoint_url": gcs.endpoint_url},
     }  # fmt: skip
 
 

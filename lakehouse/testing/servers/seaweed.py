@@ -24,9 +24,10 @@ class SeaweedServer(Server):
         super().__init__()
         self.key, self.secret = f"KEY{secrets.token_hex(8)}", secrets.token_hex(20)
         self.endpoint_url = ""
+        self._ports: list[int] = []
 
     def prepare(self, folder: Path) -> Sequence[str]:
-        s3, *others = free_ports(11)
+        s3, *others = self._ports = free_ports(11)
         self.endpoint_url = f"http://127.0.0.1:{s3}"
         identity = {
             "name": "admin",
@@ -49,6 +50,13 @@ class SeaweedServer(Server):
 
     def ready(self, log: str) -> bool:
         return "are running and ready" in log and answers(self.endpoint_url)
+
+    def stop(self) -> None:
+        """Stop, and remove the sockets that it makes in the machine's folder for temporary files, wherever told to put them."""
+        super().stop()
+        for port in self._ports:
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink(missing_ok=True)
 
     def make_bucket(self, name: str) -> None:
         """Create a bucket."""
