@@ -13,9 +13,10 @@ from lakehouse.doctor import doctor
 from lakehouse.errors import Config, Conflict, LakeError, NotFound, Transfer, Unsupported, Verification
 from lakehouse.plan import Counts, Plan
 from lakehouse.progress import Progress, ProgressEvent
+from lakehouse.result import SyncResult
 from lakehouse.status import ReplicaStatus, status
 from lakehouse.store import ObjectInfo, Store, Traits
-from lakehouse.sync import SyncResult, plan, sync
+from lakehouse.sync import plan, sync
 from lakehouse.table import Column, Commit, Description, TableFile
 from lakehouse.verify import Finding, Report, verify
 from lakehouse.version import __version__

@@ -32,10 +32,11 @@ from lakehouse.progress import Progress, ProgressEvent, silent
 from lakehouse.publish import intended, publish
 from lakehouse.receipt import Chain, Level, Receipt, Root, lowest, utc
 from lakehouse.replica import Replica, open_replica
+from lakehouse.result import SyncResult, result_of
 from lakehouse.store import ObjectInfo
 from lakehouse.table import Staged, Written
 from lakehouse.transfer import transfer
-from lakehouse.verify import Finding, Report, confirm
+from lakehouse.verify import Report, confirm
 from lakehouse.version import __version__
 
 __all__ = ["Options", "SyncResult", "plan", "replicate", "sync"]
@@ -56,30 +57,6 @@ class Options:
     delete: bool = False
     in_place: bool = False
     workers: int = 16
-
-
-@dataclass(frozen=True, slots=True)
-class SyncResult:
-    """What a sync did. Sizes in bytes; ``root`` is the address of the published root, ``receipt`` a path below the target."""
-
-    source: str
-    target: str
-    root: str | None
-    format: str
-    version: str
-    source_version_at: datetime | None
-    copied: Counts
-    kept: Counts
-    rewritten: Counts
-    proof: Level
-    proof_copied: Level
-    proof_kept_oldest_at: str | None
-    source_checked: bool
-    findings: tuple[Finding, ...]
-    receipt: str
-    receipt_sha256: str
-    seconds: float
-    unchanged: bool
 
 
 def sync(
@@ -371,50 +348,9 @@ class _Run:
         finished = self.chain.finished
         if finished is None:
             raise Conflict(f"{self.replica.target.url}: its receipts vanished while we looked; run again")
-        nothing = replace(
-            finished,
-            copied=Counts(),
-            kept=Counts(finished.copied.files + finished.kept.files, finished.copied.bytes + finished.kept.bytes),
-            rewritten=Counts(),
-        )
+        kept = Counts(finished.copied.files + finished.kept.files, finished.copied.bytes + finished.kept.bytes)
+        nothing = replace(finished, copied=Counts(), kept=kept, rewritten=Counts())
         return self._result(nothing, self.chain.sha256[finished.number], unchanged=True)
 
     def _result(self, receipt: Receipt, sha256: str, *, unchanged: bool) -> SyncResult:
-        replica = self.replica
-        at = receipt.source_version_at
-        return SyncResult(
-            source=replica.source.url,
-            target=replica.target.url,
-            root=f"{replica.target.url}/{receipt.root.path}" if receipt.root.path else None,
-            format=receipt.format,
-            version=receipt.version,
-            source_version_at=datetime.fromisoformat(at) if at else None,
-            copied=receipt.copied,
-            kept=receipt.kept,
-            rewritten=receipt.rewritten,
-            proof=receipt.proof,
-            proof_copied=receipt.proof_copied,
-            proof_kept_oldest_at=receipt.proof_kept_oldest_at,
-            source_checked=receipt.source_checked,
-            findings=self._remarks(receipt),
-            receipt=f"_lake/{receipt.path}",
-            receipt_sha256=sha256,
-            seconds=(datetime.now(UTC) - self.started).total_seconds(),
-            unchanged=unchanged,
-        )
-
-    def _remarks(self, receipt: Receipt) -> tuple[Finding, ...]:
-        """What is not wrong but must be known."""
-        remarks = []
-        if receipt.not_carried:
-            remarks.append(
-                Finding(
-                    "history", "", f"{receipt.not_carried} file(s) of older versions are gone at the source and were not carried"
-                )
-            )
-        if receipt.lost_versions:
-            gap = f"version(s) {receipt.lost_versions} were cleaned up at the source before they were carried"
-            remarks.append(Finding("history", "", f"{gap}; the replica has a gap there"))
-        if not self.replica.target.traits.conditional_put:
-            remarks.append(Finding("target", "", "this store cannot put conditionally: only one sync at a time may write there"))
-        return tuple(remarks)
+        return result_of(self.replica, receipt, sha256, started=self.started, unchanged=unchanged)

@@ -62,11 +62,13 @@ def sync(
     else:
         output.line(f"{result.format} version {result.version} stands at {result.target}, proven to {result.proof}")
         for done, counts in (("copied", result.copied), ("kept", result.kept), ("rewritten", result.rewritten)):
-            output.line(f"  {done:<9} {counts.files} objects, {output.size_text(counts.bytes)}")
+            if counts.files or done == "copied":
+                output.line(f"  {done:<9} {counts.files} objects, {output.size_text(counts.bytes)}")
         output.line(f"  {'took':<9} {result.seconds:.1f} seconds")
-    if result.receipt:
-        output.line(f"  {'receipt':<9} {result.receipt}")
-        output.line(f"  {'sha256':<9} {result.receipt_sha256}")
+    output.line(f"  {'receipt':<9} {result.receipt}")
+    output.line(f"  {'sha256':<9} {result.receipt_sha256}")
+    for finding in result.findings:
+        output.line(f"  {'note':<9} {finding.message}")
     return 0
 
 

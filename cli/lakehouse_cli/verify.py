@@ -61,7 +61,7 @@ def verify(
             output.line(f"  receipt {report.receipt}")
             output.line(f"  sha256  {report.receipt_sha256}")
     else:
-        output.line(f"{report.target}: {len(report.findings)} findings; nothing is proven; {checked}")
+        output.line(f"{report.target}: NOT proven, {len(report.findings)} object(s) are not as they must be; {checked}")
     return exit_code
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["CONNECTOR"]
 
 logger = logging.getLogger(__name__)
+_SERVICE = "https://storage.googleapis.com"
 _FSSPEC_ONLY = frozenset({"requester_pays", "project"})
 
 
@@ -62,11 +63,11 @@ def _open_obstore(url: Url, options: Mapping[str, object]) -> Store:
     config: GCSConfig = {}
     credentials: Any = None
     endpoint = endpoint_of(options)
-    if endpoint is not None:
-        config["base_url"] = endpoint.rstrip("/")
     if _is_anonymous(options):
-        config["skip_signature"] = True
+        config["service_account_key"] = _nobody(endpoint)
     else:
+        if endpoint is not None:
+            config["base_url"] = endpoint.rstrip("/")
         credentials = _credentials(url, text(options, "token"))
     timeout, plain = number(options, "timeout", TIMEOUT_SECONDS), is_plain_http(endpoint)
     readers, writers = (
@@ -80,6 +81,12 @@ def _open_obstore(url: Url, options: Mapping[str, object]) -> Store:
         for upload in (False, True)
     )
     return ObstoreStore(url, readers, Traits(conditional_put=True, conditional_get=True), uploads=writers)
+
+
+def _nobody(endpoint: str | None) -> str:
+    """A key that signs nothing. (obstore asks for a token before a put even with ``skip_signature``.)"""
+    key = {"disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
+    return json.dumps({**key, "gcs_base_url": (endpoint or _SERVICE).rstrip("/")})
 
 
 def _credentials(url: Url, token: str | None) -> Any:

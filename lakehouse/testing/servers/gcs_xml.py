@@ -7,9 +7,11 @@ every other path is ``/bucket/key`` of the XML API. What the double gets wrong i
 * wrong checksums are accepted: Content-MD5 and x-goog-hash are compared before anything is stored;
 * its ETag *is* the MD5: ours is made of the generation, so that a client cannot mistake it for a checksum;
 * a composite object keeps its md5Hash: x-goog-hash leaves it out for what was uploaded in parts;
+* it hangs up unannounced after a refusal: its connection is made anew;
 * no pages and no ``start-after``: listings are cut here.
 
-Multipart uploads are kept in memory until they are completed.
+A conditional write of the XML API and one of the JSON API to the same key do not exclude each other: prove no race between
+them. Multipart uploads are kept in memory until they are completed.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import logging
 import threading
 import urllib.parse
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -30,12 +34,11 @@ from lakehouse.checksum import hasher
 
 __all__ = ["GcsXmlProxy"]
 
-_JSON_PREFIXES = ("/storage/", "/upload/", "/resumable/", "/download/", "/batch", "/b/", "/b?", "/_internal/")
-_HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "content-length", "host"})
+logger = logging.getLogger(__name__)
+_JSON_PREFIXES = ("/storage/", "/upload/", "/resumable/", "/download/", "/batch", "/_internal/")
+_HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host", "expect", "date"})
 _NAMESPACE = "http://doc.s3.amazonaws.com/2006-03-01"
 _PAGE = 1000
-_SMALLEST_PART = 5 << 20
-_LOCKS = 257
 
 
 @dataclass(slots=True)
@@ -61,7 +64,7 @@ class GcsXmlProxy(ThreadingHTTPServer):
         self.uploads_begun = 0
         self.uploads_lock = threading.Lock()
         self.composites: set[tuple[str, str, str]] = set()
-        self._key_locks = [threading.Lock() for _ in range(_LOCKS)]
+        self._key_locks = [threading.Lock() for _ in range(257)]
 
     def start(self) -> None:
         threading.Thread(target=self.serve_forever, args=(0.05,), name="gcs-xml-proxy", daemon=True).start()
@@ -73,10 +76,11 @@ class GcsXmlProxy(ThreadingHTTPServer):
 
     def key_lock(self, bucket: str, key: str) -> AbstractContextManager[bool]:
         """Writers of one object take turns: fake-gcs-server has no atomic create for media uploads."""
-        return self._key_locks[hash((bucket, key)) % _LOCKS]
+        return self._key_locks[hash((bucket, key)) % len(self._key_locks)]
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up is an ordinary end of a connection: nothing is printed."""
+        """Mostly a client that hangs up, which is an ordinary end of a connection: nothing is printed."""
+        logger.debug("a connection of the GCS double ended", exc_info=True)
 
 
 class _XmlError(Exception):
@@ -155,14 +159,12 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 raise _XmlError(405, "MethodNotAllowed", f"{self.command} {self.path}")
 
-    # Objects
-
     def _get(self, bucket: str, key: str) -> None:
         """GET and HEAD. The preconditions are judged by the generation whose bytes are sent."""
         wanted = self.headers.get("Range")
-        reply = self._ask(self.command, _object(bucket, key) + "?alt=media", headers={"Range": wanted} if wanted else {})
-        if reply.status == 404:
-            raise self._missing(bucket)
+        reply = self._ask(
+            self.command, _object(bucket, key) + "?alt=media", headers={"Range": wanted} if wanted else {}, of=bucket
+        )
         headers = self._headers(bucket, key, reply.headers["X-Goog-Generation"], reply.headers["X-Goog-Hash"])
         self._check_preconditions(headers["x-goog-generation"])
         unwanted = self.headers.get("If-None-Match")
@@ -192,10 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.key_lock(bucket, key):
             self._check_before_write(bucket, key)
             target = f"/upload/storage/v1/b/{_quote(bucket)}/o?uploadType=media&name={_quote(key)}"
-            reply = self._ask("POST", target, body, {"Content-Type": kind})
-        if reply.status == 404:
-            raise self._missing(bucket)
-        meta = _json(reply)
+            meta = _json(self._ask("POST", target, body, {"Content-Type": kind}, of=bucket))
         if composite:
             self.server.composites.add((bucket, key, str(meta["generation"])))
         return self._headers(bucket, key, str(meta["generation"]), f"crc32c={meta['crc32c']},md5={meta['md5Hash']}")
@@ -206,23 +205,15 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.key_lock(bucket, key):
             self._check_before_write(bucket, key)
             target = f"{_object(from_bucket, from_key)}/rewriteTo/b/{_quote(bucket)}/o/{_quote(key)}"
-            reply = self._ask("POST", target, b"")
-        if reply.status == 404:
-            raise self._missing(from_bucket)
-        meta = _json(reply)["resource"]
-        generation = str(meta["generation"])
-        headers = {"ETag": _etag(generation), "x-goog-generation": generation}
-        self._answer_xml(200, "CopyObjectResult", {"ETag": _etag(generation), "LastModified": meta["updated"]}, headers=headers)
+            meta = _json(self._ask("POST", target, b"", of=from_bucket))["resource"]
+        headers = {"ETag": _etag(meta["generation"]), "x-goog-generation": str(meta["generation"])}
+        self._answer_xml(200, "CopyObjectResult", {"ETag": headers["ETag"], "LastModified": meta["updated"]}, headers=headers)
 
     def _delete(self, bucket: str, key: str) -> None:
         with self.server.key_lock(bucket, key):
             self._check_before_write(bucket, key)
-            reply = self._ask("DELETE", _object(bucket, key))
-        if reply.status == 404:
-            raise self._missing(bucket)
+            self._ask("DELETE", _object(bucket, key), of=bucket)
         self._answer(204, b"", {})
-
-    # Listings
 
     def _list(self, bucket: str, query: dict[str, str]) -> None:
         """List objects, version 2. The continuation token is the last key (or common prefix) of the page before."""
@@ -231,37 +222,22 @@ class _Handler(BaseHTTPRequestHandler):
         token = base64.urlsafe_b64decode(query.get("continuation-token", "")).decode()
         after = max(query.get("start-after", ""), token)
         asked = urllib.parse.urlencode({"prefix": prefix, "startOffset": after}, quote_via=urllib.parse.quote)
-        reply = self._ask("GET", f"/storage/v1/b/{_quote(bucket)}/o?{asked}")
-        if reply.status == 404:
-            raise self._missing(bucket)
-        page: dict[str, str] = {}
-        truncated = False
-        for item in sorted(_json(reply).get("items") or [], key=lambda item: str(item["name"])):
+        items = _json(self._ask("GET", f"/storage/v1/b/{_quote(bucket)}/o?{asked}", of=bucket)).get("items") or []
+        entries: dict[str, str] = {}
+        for item in sorted(items, key=lambda item: str(item["name"])):
             key: str = item["name"]
             name, cut, _ = key[len(prefix) :].partition(delimiter) if delimiter else (key, "", "")
             entry = prefix + name + cut if cut else key
-            if key <= after or entry in page or (cut and entry <= token):
-                continue
-            if len(page) == limit:
-                truncated = True
-                break
-            page[entry] = _element("CommonPrefixes", {"Prefix": entry}) if cut else _contents(item)
-        fields: dict[str, object] = {
-            "Name": bucket,
-            "Prefix": prefix,
-            "KeyCount": len(page),
-            "MaxKeys": limit,
-            "IsTruncated": str(truncated).lower(),
-        }
+            if key > after and not (cut and entry <= token):
+                entries[entry] = _element("CommonPrefixes", {"Prefix": entry}) if cut else _contents(item)
+        page, truncated = list(entries)[:limit], len(entries) > limit
+        fields = {"Name": bucket, "Prefix": prefix, "KeyCount": len(page), "IsTruncated": str(truncated).lower()}
         if truncated:
-            fields["NextContinuationToken"] = base64.urlsafe_b64encode(next(reversed(page)).encode()).decode()
-        self._answer_xml(200, "ListBucketResult", fields, "".join(page.values()))
-
-    # Multipart uploads
+            fields["NextContinuationToken"] = base64.urlsafe_b64encode(page[-1].encode()).decode()
+        self._answer_xml(200, "ListBucketResult", fields, "".join(entries[entry] for entry in page))
 
     def _begin_upload(self, bucket: str, key: str) -> None:
-        if self._ask("GET", f"/storage/v1/b/{_quote(bucket)}").status == 404:
-            raise self._missing(bucket)
+        self._ask("GET", f"/storage/v1/b/{_quote(bucket)}", of=bucket)
         with self.server.uploads_lock:
             self.server.uploads_begun += 1
             upload_id = f"upload+{self.server.uploads_begun}/="
@@ -288,10 +264,8 @@ class _Handler(BaseHTTPRequestHandler):
         """The object is the listed parts in their order. A refused list or precondition leaves the upload open."""
         upload = self._upload(bucket, key, upload_id, remove=False)
         headers = self._store(bucket, key, _joined(upload, body), composite=True)
-        with self.server.uploads_lock:
-            self.server.uploads.pop(upload_id, None)
-        fields = {"Bucket": bucket, "Key": key, "ETag": headers["ETag"]}
-        self._answer_xml(200, "CompleteMultipartUploadResult", fields, headers=headers)
+        self._upload(bucket, key, upload_id, remove=True)
+        self._answer_xml(200, "CompleteMultipartUploadResult", {"Key": key, "ETag": headers["ETag"]}, headers=headers)
 
     def _list_uploads(self, bucket: str) -> None:
         with self.server.uploads_lock:
@@ -299,23 +273,20 @@ class _Handler(BaseHTTPRequestHandler):
         listed = "".join(_element("Upload", {"Key": key, "UploadId": name}) for name, key in waiting)
         self._answer_xml(200, "ListMultipartUploadsResult", {"Bucket": bucket}, listed)
 
-    # Both sides of the wire
-
-    def _missing(self, bucket: str) -> _XmlError:
-        """fake-gcs-server answers 404 for both; the XML API says which is missing."""
-        if self._ask("GET", f"/storage/v1/b/{_quote(bucket)}").status == 404:
-            return _XmlError(404, "NoSuchBucket", "The specified bucket does not exist.")
-        return _XmlError(404, "NoSuchKey", "The specified key does not exist.")
-
     def _headers(self, bucket: str, key: str, generation: str, hashes: str) -> dict[str, str]:
         if (bucket, key, generation) in self.server.composites:
             hashes = hashes.partition(",md5=")[0]
         return {"ETag": _etag(generation), "x-goog-generation": generation, "x-goog-metageneration": "1", "x-goog-hash": hashes}
 
-    def _ask(self, method: str, target: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> _Reply:
-        """One request to fake-gcs-server, which hangs up after a refusal (416) without announcing it."""
+    def _ask(
+        self, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, *, of: str = ""
+    ) -> _Reply:
+        """One request to fake-gcs-server, which hangs up after a refusal (416) without announcing it.
+
+        With ``of``, a bucket, an answer of 404 is an error that says whether the bucket or the object is missing.
+        """
         try:
-            self._upstream.request(method, target, body, headers or {})
+            self._upstream.request(method, target, body, dict(headers or {}))
             reply = self._upstream.getresponse()
             answer = _Reply(reply.status, reply.msg, reply.read())
         except (OSError, http.client.HTTPException) as error:
@@ -323,16 +294,17 @@ class _Handler(BaseHTTPRequestHandler):
             raise _XmlError(503, "ServiceUnavailable", f"fake-gcs-server: {error!r}") from None
         if answer.status >= 300:
             self._upstream.close()
+        if of and answer.status == 404:
+            if self._ask("GET", f"/storage/v1/b/{_quote(of)}").status == 404:
+                raise _XmlError(404, "NoSuchBucket", "The specified bucket does not exist.")
+            raise _XmlError(404, "NoSuchKey", "The specified key does not exist.")
         return answer
 
     def _pass_on(self, body: bytes) -> None:
         """A request of the JSON API, unchanged."""
-        sent = {name: value for name, value in self.headers.items() if name.lower() not in (*_HOP_BY_HOP, "expect")}
-        reply = self._ask(self.command, self.path, body or None if self.command in ("GET", "HEAD", "DELETE") else body, sent)
-        headers = {name: value for name, value in reply.headers.items() if name.lower() not in (*_HOP_BY_HOP, "date")}
-        if self.command == "HEAD" and reply.headers["Content-Length"]:
-            headers["Content-Length"] = reply.headers["Content-Length"]
-        self._answer(reply.status, reply.body, headers)
+        sent = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
+        reply = self._ask(self.command, self.path, body or None, sent)
+        self._answer(reply.status, reply.body, {n: value for n, value in reply.headers.items() if n.lower() not in _HOP_BY_HOP})
 
     def _answer_xml(
         self, status: int, root: str, fields: Mapping[str, object], more: str = "", *, headers: dict[str, str] | None = None
@@ -342,15 +314,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         """The whole answer. 204 and 304 have neither body nor length (RFC 9110, 8.6); a HEAD states the object's length."""
-        if status in (204, 304):
-            body = b""
-        else:
-            headers = {"Content-Length": str(len(body)), **headers}
+        bare = status in (204, 304)
         self.send_response(status)
-        for name, value in headers.items():
+        for name, value in (headers if bare else {"Content-Length": str(len(body)), **headers}).items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command != "HEAD":
+        if not bare and self.command != "HEAD":
             self.wfile.write(body)
         self.wfile.flush()
 
@@ -380,34 +349,25 @@ def _etags(header: str) -> list[str]:
 
 def _base64(algorithm: str, data: bytes) -> str | None:
     """The digest as the XML API spells it, or None without google-crc32c."""
-    digest = hasher(algorithm)
-    if digest is None:
+    if (digest := hasher(algorithm)) is None:
         return None
     digest.update(data)
     return base64.b64encode(bytes.fromhex(digest.hexdigest())).decode()
 
 
-def _check_hashes(headers: Any, body: bytes) -> None:
+def _check_hashes(headers: Message, body: bytes) -> None:
     """fake-gcs-server stores a body whatever checksum came with it; the real service refuses."""
-    stated = [("md5", headers["Content-MD5"])] if headers["Content-MD5"] else []
-    for field_ in headers.get_all("x-goog-hash", []):
-        for pair in field_.split(","):
-            algorithm, _, value = pair.strip().partition("=")
-            stated.append((algorithm, value))
-    for algorithm, value in stated:
-        if _base64(algorithm, body) not in (None, value):
+    fields = [f"md5={headers['Content-MD5']}"] if "Content-MD5" in headers else []
+    for pair in ",".join(fields + headers.get_all("x-goog-hash", [])).split(","):
+        algorithm, _, value = pair.strip().partition("=")
+        if value and _base64(algorithm, body) not in (None, value):
             raise _XmlError(400, "BadDigest", f"The {algorithm} that you specified does not match what was received.")
 
 
 def _joined(upload: _Upload, document: bytes) -> bytes:
     """The parts that a CompleteMultipartUpload document lists."""
-    try:
-        listed = [
-            (int(part.findtext("{*}PartNumber") or "0"), part.findtext("{*}ETag") or "")
-            for part in ElementTree.fromstring(document).findall("{*}Part")
-        ]
-    except (ElementTree.ParseError, ValueError):
-        raise _XmlError(400, "MalformedXML") from None
+    root = ElementTree.fromstring(document)
+    listed = [(int(part.findtext("{*}PartNumber", "0")), part.findtext("{*}ETag", "")) for part in root.findall("{*}Part")]
     numbers = [number for number, _ in listed]
     if numbers != sorted(set(numbers)):
         raise _XmlError(400, "InvalidPartOrder")
@@ -415,7 +375,7 @@ def _joined(upload: _Upload, document: bytes) -> bytes:
         if number not in upload.parts or upload.parts[number][0].strip('"') != etag.strip('"'):
             raise _XmlError(400, "InvalidPart", f"part {number}")
     bodies = [upload.parts[number][1] for number in numbers]
-    if not bodies or any(len(data) < _SMALLEST_PART for data in bodies[:-1]):
+    if not bodies or any(len(data) < (5 << 20) for data in bodies[:-1]):
         raise _XmlError(400, "EntityTooSmall", "Every part but the last has at least 5 MiB.")
     return b"".join(bodies)
 
