@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 __all__ = ["Checksum", "hasher", "sha256_hex"]
 
@@ -42,7 +41,7 @@ def hasher(algorithm: str) -> Hash | None:
             from google_crc32c import Checksum as Crc32c
         except ImportError:
             return None
-        make: Callable[[], Hash] = Crc32c
+        make: Any = Crc32c
         return _HexCrc(make())
     return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lakehouse import formats
+from lakehouse.below import Below
 from lakehouse.config import Settings, StoreSettings
 from lakehouse.connect import locate, open_at, open_store
 from lakehouse.errors import Config, Conflict, NotFound
@@ -12,7 +13,7 @@ from lakehouse.one_object import OneObject
 from lakehouse.receipt import Receipt, read_latest
 from lakehouse.store import Store
 from lakehouse.table import TableFormat
-from lakehouse.url import Url, parse
+from lakehouse.url import parse
 
 __all__ = ["Replica", "open_replica", "open_source", "open_target"]
 
@@ -35,7 +36,7 @@ def open_replica(source: str, target: str, format: str | None, settings: Setting
     """
     _refuse_overlap(source, target, settings)
     there = open_store(target, settings, retries=retries)
-    inside = _receipts_inside(target, settings)
+    inside = _redirected(target, settings, retries) or Below(there, "_lake")
     latest = read_latest(inside)
     if latest is not None and format in (None, latest[0].format):
         origin, chosen = open_store(source, settings, retries=retries), formats.find(latest[0].format)
@@ -44,7 +45,7 @@ def open_replica(source: str, target: str, format: str | None, settings: Setting
         chosen = formats.detect(origin, format)
     if latest is not None and chosen.name != latest[0].format:
         raise Conflict(f"{there.url}: is a replica of a {latest[0].format} table; it cannot become one of a {chosen.name} table")
-    receipts = inside if chosen.receipts_inside else _receipts_beside(target, settings)
+    receipts = inside if chosen.receipts_inside else _receipts_beside(target, settings, retries)
     return Replica(origin, there, receipts, chosen, latest if chosen.receipts_inside else None)
 
 
@@ -52,7 +53,7 @@ def open_target(target: str, format: str | None, settings: Settings) -> tuple[St
     """A replica on its own: its store, its receipts, and its format as they tell it (a damaged table might not)."""
     store = open_store(target, settings)
     url, _ = locate(target, settings)
-    places = [_receipts_inside(target, settings), *([_receipts_beside(target, settings)] if url.key else [])]
+    places = [_redirected(target, settings) or Below(store, "_lake"), *([_receipts_beside(target, settings)] if url.key else [])]
     for receipts in places:
         latest = read_latest(receipts)
         if latest is not None and format in (None, latest[0].format):
@@ -81,32 +82,26 @@ def _is_object(store: Store, name: str) -> bool:
     return True
 
 
-def _receipts_inside(place: str, settings: Settings) -> Store:
-    """The store of receipts of a table whose folder has room for them: ``_lake/`` below it."""
-    url, named = locate(place, settings)
-    return _redirected(url, named, settings) or open_at(url.child("_lake"), named)
-
-
-def _receipts_beside(place: str, settings: Settings) -> Store:
+def _receipts_beside(place: str, settings: Settings, retries: int | None = None) -> Store:
     """The store of receipts of a plain directory, whose listing is the table: ``_lake/<name>/`` beside it."""
-    url, named = locate(place, settings)
-    redirected = _redirected(url, named, settings)
+    redirected = _redirected(place, settings, retries)
     if redirected is not None:
         return redirected
+    url, named = locate(place, settings)
     if not url.key:
         raise Config(
             f"{url}: a whole bucket of plain files has no place beside it for receipts; set receipts = URL for its store"
         )
-    return open_at(url.parent.child(f"_lake/{url.name}"), named)
+    return open_at(url.parent.child(f"_lake/{url.name}"), named, retries=retries)
 
 
-def _redirected(url: Url, named: StoreSettings | None, settings: Settings) -> Store | None:
+def _redirected(place: str, settings: Settings, retries: int | None = None) -> Store | None:
     """The store that ``receipts = URL`` of a named store asks for, one folder for each table."""
+    url, named = locate(place, settings)
     if named is None or named.receipts is None:
         return None
-    root = parse(named.url)
-    below = url.key.removeprefix(root.key).strip("/")
-    return open_store(f"{named.receipts.rstrip('/')}/{below}", settings)
+    below = url.key.removeprefix(parse(named.url).key).strip("/")
+    return open_store(f"{named.receipts.rstrip('/')}/{below}", settings, retries=retries)
 
 
 def _refuse_overlap(source: str, target: str, settings: Settings) -> None:

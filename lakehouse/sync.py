@@ -292,7 +292,8 @@ class _Run:
         number, finished = chain.next_number, chain.finished
         copied, kept = Counts(), Counts(plan.keep.files, plan.keep.bytes)
         for written in objects:
-            (kept if written.origin == "adopted" else copied).add(written.size)
+            if written.path not in self.resumed:  # the plan counts these as kept
+                (kept if written.origin == "adopted" else copied).add(written.size)
         if finished is not None and replica.format.receipts_inside:
             kept.files += finished.copied.files + finished.kept.files
             kept.bytes += finished.copied.bytes + finished.kept.bytes

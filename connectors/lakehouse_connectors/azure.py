@@ -162,8 +162,9 @@ def _open_fsspec(url: Url, options: Mapping[str, object], account: _Account) -> 
         connection = f"AccountName={account.name};{secret};BlobEndpoint={account.endpoint}"
     extra = {name: value for name, value in options.items() if name not in AzureConnector.options}
     timeout = int(number(options, "timeout", TIMEOUT_SECONDS)) or 1
+    file_system: Any = adlfs.AzureBlobFileSystem  # its hints are not its contract: it takes None for what is not set
     try:
-        fs = adlfs.AzureBlobFileSystem(
+        fs = file_system(
             account_name=account.name,
             account_key=None if connection else account.key,
             connection_string=connection,

@@ -129,7 +129,7 @@ def _open_fsspec(url: Url, options: Mapping[str, object]) -> Store:
     token: object = "anon" if _is_anonymous(options) else options.get("token")
     if isinstance(token, str) and token.lstrip().startswith("{"):
         token = json.loads(token)
-    extra = {name: value for name, value in options.items() if name not in GcsConnector.options}
+    extra: dict[str, Any] = {name: value for name, value in options.items() if name not in GcsConnector.options}
     try:
         fs = gcsfs.GCSFileSystem(
             project=text(options, "project") or "",

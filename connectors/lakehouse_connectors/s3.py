@@ -44,7 +44,7 @@ class Provider:
 @functools.cache
 def providers() -> Mapping[str, Provider]:
     """The rows of s3_providers.toml by name."""
-    raw = tomllib.loads(resources.files(__package__).joinpath("s3_providers.toml").read_text(encoding="utf-8"))
+    raw = tomllib.loads(resources.files("lakehouse_connectors").joinpath("s3_providers.toml").read_text(encoding="utf-8"))
     return {row["name"]: Provider(**{**row, "hosts": tuple(row["hosts"])}) for row in raw["provider"]}
 
 
@@ -202,8 +202,8 @@ def _open_fsspec(url: Url, options: Mapping[str, object], endpoint: str | None, 
     except ImportError:
         raise Config(f"{url}: needs s3fs: pip install 'lakehouse-portability[s3]'") from None
     timeout = number(options, "timeout", TIMEOUT_SECONDS)
-    extra = {name: value for name, value in options.items() if name not in S3Connector.options}
-    client: dict[str, Any] = dict(extra.pop("client_kwargs", None) or {})  # type: ignore[call-overload]
+    extra: dict[str, Any] = {name: value for name, value in options.items() if name not in S3Connector.options}
+    client: dict[str, Any] = dict(extra.pop("client_kwargs", None) or {})
     client.setdefault("region_name", text(options, "region"))
     if text(options, "ca_file"):
         client["verify"] = text(options, "ca_file")
@@ -215,7 +215,7 @@ def _open_fsspec(url: Url, options: Mapping[str, object], endpoint: str | None, 
         "response_checksum_validation": "when_required",
         "proxies": {"http": text(options, "proxy"), "https": text(options, "proxy")} if text(options, "proxy") else None,
         "s3": {"addressing_style": "path" if _is_path_style(options, endpoint, row) else "auto"},
-        **dict(extra.pop("config_kwargs", None) or {}),  # type: ignore[call-overload]
+        **dict(extra.pop("config_kwargs", None) or {}),
     }
     try:
         fs = s3fs.S3FileSystem(

@@ -17,6 +17,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from lakehouse.below import Below
 from lakehouse.connect import open_store
 from lakehouse.errors import Transfer
 from lakehouse.settings import Settings, StoreSettings
@@ -49,6 +50,12 @@ class TestMemory(StoreSuite):
     @pytest.fixture
     def store(self) -> Store:
         return open_store(f"memory://test/{uuid.uuid4().hex}")
+
+
+class TestBelow(StoreSuite):
+    @pytest.fixture
+    def store(self) -> Store:
+        return Below(open_store(f"memory://test/{uuid.uuid4().hex}"), "deep/_lake")
 
 
 aiohttp_takes_raw_bytes = pytest.mark.filterwarnings("ignore:Sending a large body directly with raw bytes:ResourceWarning")

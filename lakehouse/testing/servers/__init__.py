@@ -4,8 +4,9 @@ Their programs come from the extra ``lakehouse-portability[demo]``; each module 
 """
 
 from lakehouse.testing.servers.azurite import AzuriteServer
+from lakehouse.testing.servers.faults import FaultProxy, Request, Rule
 from lakehouse.testing.servers.gcs import GcsServer
 from lakehouse.testing.servers.moto import MotoServer
 from lakehouse.testing.servers.seaweed import SeaweedServer
 
-__all__ = ["AzuriteServer", "GcsServer", "MotoServer", "SeaweedServer"]
+__all__ = ["AzuriteServer", "FaultProxy", "GcsServer", "MotoServer", "Request", "Rule", "SeaweedServer"]

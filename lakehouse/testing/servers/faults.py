@@ -1,0 +1,257 @@
+"""A proxy that fails on purpose, between a client and a real server: what no mock of a store can show.
+
+It speaks enough HTTP/1.1 for S3, Azure and Google Cloud clients: one request after the other on a connection, bodies by
+Content-Length or chunked. The Host header passes unchanged, since signatures cover it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import threading
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+from urllib.parse import unquote, urlsplit
+
+__all__ = ["FaultProxy", "Request", "Rule"]
+
+Fault = Literal["status", "cut_response", "truncate", "cut_request", "lose_reply", "stall"]
+_LIMIT = 1 << 26
+T = TypeVar("T")
+
+
+@dataclass
+class Rule:
+    """Which requests fail, and how.
+
+    ``method`` and ``path`` (a regular expression, searched in the decoded path and query) choose; the first ``skip`` of those
+    pass, then ``times`` fail (None: all), each with probability ``chance``.
+
+    * ``status``: answered with ``code`` (and ``retry_after`` seconds) instead of being passed on;
+    * ``cut_response``: the connection ends after ``after`` bytes of the response's body;
+    * ``truncate``: a whole response whose Content-Length says ``after``;
+    * ``cut_request``: the connections end after ``after`` bytes of the request's body;
+    * ``lose_reply``: the server does it, and the answer never comes;
+    * ``stall``: no answer until the client gives up.
+    """
+
+    fault: Fault
+    method: str | None = None
+    path: str = ""
+    skip: int = 0
+    times: int | None = 1
+    chance: float = 1.0
+    code: int = 503
+    retry_after: int | None = None
+    after: int = 0
+    _seen: int = field(default=0, repr=False)
+
+    def applies(self, request: Request, chance: random.Random) -> bool:
+        """Whether ``request`` is one of those that fail; counts it when it was chosen."""
+        if (self.method is not None and request.method != self.method) or not re.search(self.path, request.target):
+            return False
+        if self.chance < 1 and chance.random() >= self.chance:
+            return False
+        self._seen += 1
+        return self._seen > self.skip and (self.times is None or self._seen <= self.skip + self.times)
+
+
+@dataclass
+class Request:
+    """One request that arrived, by method and decoded path with query. ``status`` is what was answered, 0 for nothing."""
+
+    method: str
+    target: str
+    status: int = 0
+
+
+@dataclass(frozen=True)
+class _Message:
+    """A request or response with its whole body."""
+
+    first: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> str:
+        return next((value for key, value in self.headers if key.lower() == name), "")
+
+    def to_bytes(self, length: int | None = None) -> bytes:
+        """The message with a Content-Length (``length`` or what the body has) in place of chunks."""
+        kept = [
+            (key, value) for key, value in self.headers if key.lower() not in ("content-length", "transfer-encoding", "expect")
+        ]
+        lines = [
+            self.first,
+            *(f"{key}: {value}" for key, value in kept),
+            f"Content-Length: {len(self.body) if length is None else length}",
+        ]
+        return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + self.body
+
+
+class FaultProxy:
+    """A context manager in front of ``upstream`` (``http://127.0.0.1:PORT``). Clients use ``endpoint_url``.
+
+    ``rules`` may be set at any time; ``requests`` lists what came, so that tests can count.
+    """
+
+    def __init__(self, upstream: str, *, seed: int = 0) -> None:
+        parts = urlsplit(upstream)
+        self._host, self._port, self._base = parts.hostname or "127.0.0.1", parts.port or 80, parts.path
+        self.rules: list[Rule] = []
+        self.requests: list[Request] = []
+        self._chance = random.Random(seed)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._server = self._run(asyncio.start_server(self._accept, "127.0.0.1", 0, limit=_LIMIT))
+        port = self._server.sockets[0].getsockname()[1]
+        self.endpoint_url = f"http://127.0.0.1:{port}{self._base}"
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._run(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def clear(self) -> None:
+        """Forget rules and requests."""
+        self.rules.clear()
+        self.requests.clear()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    async def _close(self) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                while await self._exchange(reader, writer):
+                    pass
+        finally:
+            if task is not None:
+                self._tasks.discard(task)
+            await _closed(writer)
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """One request and its answer; False when the connection is over."""
+        head = await _head(reader)
+        if head is None:
+            return False
+        first, headers = head
+        method, target, _ = first.split(" ", 2)
+        request = Request(method, unquote(target))
+        self.requests.append(request)
+        rule = next((rule for rule in list(self.rules) if rule.applies(request, self._chance)), None)
+        if any(key.lower() == "expect" for key, _ in headers):
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if rule is not None and rule.fault == "cut_request":
+            await self._cut_request(reader, first, headers, rule.after)
+            return False
+        message = _Message(first, headers, await _body(reader, headers))
+        if rule is not None and rule.fault == "stall":
+            await reader.read()
+            return False
+        if rule is not None and rule.fault == "status":
+            return await self._refuse(writer, request, rule)
+        response = await self._forward(message, method)
+        if rule is not None and rule.fault == "lose_reply":
+            return False
+        request.status = int(response.first.split(" ", 2)[1])
+        return await self._answer(writer, method, response, rule)
+
+    async def _answer(self, writer: asyncio.StreamWriter, method: str, response: _Message, rule: Rule | None) -> bool:
+        length = int(response.header("content-length") or 0) if method == "HEAD" else len(response.body)
+        data = response.to_bytes(length)
+        if rule is not None and rule.fault == "cut_response":
+            data = data[: len(data) - len(response.body) + rule.after]
+        if rule is not None and rule.fault == "truncate":
+            data = _Message(response.first, response.headers, response.body[: rule.after]).to_bytes()
+        writer.write(data)
+        await writer.drain()
+        return rule is None or rule.fault != "cut_response"
+
+    async def _refuse(self, writer: asyncio.StreamWriter, request: Request, rule: Rule) -> bool:
+        code = {403: "AccessDenied", 429: "TooManyRequests", 503: "SlowDown"}.get(rule.code, "InternalError")
+        body = (
+            b"" if request.method == "HEAD" else f"<Error><Code>{code}</Code><Message>a rule said so</Message></Error>".encode()
+        )
+        headers = [("Content-Type", "application/xml"), *([("Retry-After", str(rule.retry_after))] if rule.retry_after else [])]
+        request.status = rule.code
+        writer.write(_Message(f"HTTP/1.1 {rule.code} {code}", headers, body).to_bytes())
+        await writer.drain()
+        return True
+
+    async def _forward(self, message: _Message, method: str) -> _Message:
+        reader, writer = await asyncio.open_connection(self._host, self._port, limit=_LIMIT)
+        try:
+            writer.write(message.to_bytes())
+            await writer.drain()
+            head = await _head(reader)
+            while head is not None and head[0].split(" ", 2)[1].startswith("1"):
+                head = await _head(reader)
+            if head is None:
+                raise ConnectionError("the server closed without an answer")
+            status = head[0].split(" ", 2)[1]
+            empty = method == "HEAD" or status in ("204", "304")
+            return _Message(head[0], head[1], b"" if empty else await _body(reader, head[1], to_end=True))
+        finally:
+            await _closed(writer)
+
+    async def _cut_request(self, reader: asyncio.StreamReader, first: str, headers: list[tuple[str, str]], after: int) -> None:
+        """Pass the head and ``after`` bytes of the body on, then close both sides."""
+        part = await reader.readexactly(after)
+        _, writer = await asyncio.open_connection(self._host, self._port)
+        head = "\r\n".join([first, *(f"{key}: {value}" for key, value in headers)]).encode("latin-1")
+        writer.write(head + b"\r\n\r\n" + part)
+        await writer.drain()
+        await _closed(writer)
+
+
+async def _head(reader: asyncio.StreamReader) -> tuple[str, list[tuple[str, str]]] | None:
+    """The first line and the headers of a message; None where the connection ends before one."""
+    try:
+        text = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    except asyncio.IncompleteReadError:
+        return None
+    first, *lines = text.rstrip("\r\n").split("\r\n")
+    return first, [(key, value.strip()) for key, _, value in (line.partition(":") for line in lines)]
+
+
+async def _body(reader: asyncio.StreamReader, headers: list[tuple[str, str]], *, to_end: bool = False) -> bytes:
+    found = {key.lower(): value for key, value in headers}
+    if found.get("transfer-encoding", "").lower() == "chunked":
+        return b"".join([chunk async for chunk in _chunks(reader)])
+    if "content-length" in found:
+        return await reader.readexactly(int(found["content-length"]))
+    return await reader.read() if to_end else b""
+
+
+async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
+        yield await reader.readexactly(size)
+        await reader.readexactly(2)
+    while await reader.readuntil(b"\r\n") != b"\r\n":
+        pass
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError, asyncio.CancelledError):
+        await writer.wait_closed()
