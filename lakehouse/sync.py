@@ -231,10 +231,10 @@ class _Run:
         Raises `Verification` with a report; nothing has been published then.
         """
         replica, level = self.replica, self.options.level
-        finished = self.chain.finished
-        if finished is not None and lowest(finished.proof, level) != level:
+        earlier = [*([self.chain.finished] if self.chain.finished else []), *self.chain.later]
+        if any(lowest(receipt.proof, level) != level for receipt in earlier):
             fresh = {written.path for written in objects}
-            objects = [*objects, *(kept for path, kept in self._known(finished.number).items() if path not in fresh)]
+            objects = [*objects, *(kept for path, kept in self._known(earlier[-1].number).items() if path not in fresh)]
         objects = [*objects, *self._left_behind({written.path for written in objects})]
         right, findings = confirm(replica.target, objects, level=level, workers=self.options.workers, progress=self.progress)
         if findings:

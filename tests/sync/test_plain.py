@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.errors import Config, Conflict, LakeError, NotFound, Transfer, Unsupported
+from lakehouse.receipt import FULL_EVERY, receipt_path
 from lakehouse.sync import Options, replicate
 from lakehouse.testing.faulty_store import Faults, InjectedFault
 from lakehouse.verify import audit
@@ -217,3 +218,15 @@ def test_deletion_interrupted_at_any_call_is_completed_by_the_next_run(places: P
         sync(broken, delete=True)
         assert contents(broken.target) == contents(broken.source), f"call {k}"
         assert not verify(broken)
+
+
+def test_every_hundredth_inventory_is_full_so_that_older_receipts_can_go() -> None:
+    places = Places(format="parquet")
+    for number in range(FULL_EVERY + 2):
+        put(places, f"{number:03d}.parquet", parquet(number))
+        sync(places)
+    for number in range(1, FULL_EVERY):
+        places.receipts.delete(receipt_path(number))
+    assert not verify(places)
+    assert sync(places).unchanged
+    assert sync(places, Faults()).kept.files == FULL_EVERY + 2
