@@ -101,9 +101,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--divide", type=int, default=1, help="so many times fewer objects, for a quick look")
     divide = arguments.parse_args().divide
-    print(
-        "| objects | CPU: lake / copy | CPU: lake / (copy + check --download) | wall: lake / copy | CPU: again | peak |"
-    )
+    print("| objects | CPU: lake / copy | CPU: lake / (copy + check --download) | wall: lake / copy | CPU: again | peak |")
     print("|---|---|---|---|---|---|")
     for name, (count, size) in SIZES.items():
         with tempfile.TemporaryDirectory() as text, SeaweedServer() as one, SeaweedServer() as two:

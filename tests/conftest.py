@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -62,3 +64,16 @@ def s3_settings(seaweed: SeaweedServer) -> Settings:
 def s3_prefix() -> str:
     """A place of its own on the S3 server, for one test."""
     return f"s3:{uuid.uuid4().hex}"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Count the tables that were replicated, refused by name, or failed."""
+    outcomes: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", None) != "call":
+                continue
+            outcomes.update(value for name, value in getattr(report, "user_properties", ()) if name == "corpus")
+    if outcomes:
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
+        terminalreporter.write_line(f"corpus of real tables: {counts}")

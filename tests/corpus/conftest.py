@@ -1,11 +1,9 @@
-"""Where the corpus of real tables lies, and a count of what became of them at the end of the run."""
+"""Where the corpus of real tables lies."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,16 +22,3 @@ def names(kind: str) -> list[str]:
     """Tables of one kind (``expected/delta``, ``wild/_expected``), for parametrisation; one placeholder without a corpus."""
     found = sorted(path.stem for path in (CORPUS / kind).glob("*.json"))
     return found or ["no-corpus"]
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Count the tables that were replicated, refused by name, or failed."""
-    outcomes: Counter[str] = Counter()
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            if getattr(report, "when", None) != "call":
-                continue
-            outcomes.update(value for name, value in getattr(report, "user_properties", ()) if name == "corpus")
-    if outcomes:
-        counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
-        terminalreporter.write_line(f"corpus of real tables: {counts}")
