@@ -32,7 +32,7 @@ __all__ = ["PART_BYTES", "RETRIES_OFF", "ObstoreStore", "client_options", "part_
 
 PART_BYTES = 8 << 20
 MOST_PARTS = 10_000
-PARTS_IN_FLIGHT = 4
+PARTS_IN_FLIGHT = 2
 UPLOAD_PATIENCE = 10
 RETRIES_OFF: RetryConfig = {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
 _MIB = 1 << 20

@@ -6,29 +6,18 @@ that was pinned at its start, hashed in order and sent in parts as it comes. Not
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from threading import Semaphore
 
-from lakehouse.checksum import Hash, hasher
 from lakehouse.errors import Conflict, LakeError, NotFound, Transfer
 from lakehouse.parallel import each
 from lakehouse.plan import Copy
 from lakehouse.progress import Progress, ProgressEvent, silent
+from lakehouse.ranges import SMALL_SIZE, RangePool, Ranges, digests_of
 from lakehouse.store import ObjectInfo, Store
 from lakehouse.table import Written
 
-__all__ = ["RANGE_SIZE", "SMALL_SIZE", "Missing", "Outcome", "Ranges", "hash_object", "transfer"]
-
-SMALL_SIZE = 8 * 1024 * 1024
-"""Objects up to this many bytes travel as one get and one put."""
-
-RANGE_SIZE = 8 * 1024 * 1024
-READ_AHEAD = 3
-BUFFERED_RANGES = 32
-"""Ranges held in memory at once, over all large objects: 256 MiB."""
+__all__ = ["Missing", "Outcome", "transfer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,67 +30,11 @@ class Missing:
 Outcome = Written | Missing
 
 
-class Ranges:
-    """The bytes of one large object as an iterable of ranges, read ahead in parallel and hashed in order.
-
-    Iterating again reads again (a put that is tried again), and starts the hashes anew. ``hexdigests`` is complete after a
-    whole iteration.
-    """
-
-    def __init__(
-        self, store: Store, info: ObjectInfo, pool: ThreadPoolExecutor, budget: Semaphore, algorithms: Iterable[str] = ("sha256",)
-    ) -> None:
-        self._store, self._info, self._pool, self._budget = store, info, pool, budget
-        self._algorithms = tuple(algorithms)
-        self.hexdigests: dict[str, str] = {}
-
-    def __iter__(self) -> Iterator[bytes]:
-        hashes = _hashes(self._algorithms)
-        starts = iter(range(0, self._info.size, RANGE_SIZE))
-        ahead: deque[Future[bytes]] = deque()
-        try:
-            self._read_ahead(starts, ahead)
-            while ahead:
-                data = ahead.popleft().result()
-                self._budget.release()
-                self._read_ahead(starts, ahead)
-                for made in hashes.values():
-                    made.update(data)
-                yield data
-        finally:
-            for future in ahead:
-                future.cancel()
-            for future in ahead:
-                if not future.cancelled():
-                    future.exception()
-                self._budget.release()
-        self.hexdigests = {name: made.hexdigest() for name, made in hashes.items()}
-
-    def _read_ahead(self, starts: Iterator[int], ahead: deque[Future[bytes]]) -> None:
-        """Ask for ranges up to the window. The first waits for room in the budget, further ones only take what is free."""
-        while len(ahead) < READ_AHEAD:
-            if not self._budget.acquire(blocking=not ahead):
-                return
-            start = next(starts, None)
-            if start is None:
-                self._budget.release()
-                return
-            ahead.append(self._pool.submit(self._range, start))
-
-    def _range(self, start: int) -> bytes:
-        end = min(start + RANGE_SIZE, self._info.size)
-        data = self._store.get(self._info.path, start=start, end=end, if_match=self._info.etag)
-        if len(data) != end - start:
-            raise Transfer(f"{self._store.url}/{self._info.path}: the object became shorter while it was read")
-        return data
-
-
 class _Mover:
-    """One transfer run: the two stores, the pool for ranges and its budget."""
+    """One transfer run: the two stores, and the pool that reads ranges."""
 
-    def __init__(self, source: Store, target: Store, ranges: ThreadPoolExecutor) -> None:
-        self.source, self.target, self.ranges = source, target, ranges
-        self.budget = Semaphore(BUFFERED_RANGES)
+    def __init__(self, source: Store, target: Store, pool: RangePool) -> None:
+        self.source, self.target, self.pool = source, target, pool
 
     def move(self, copy: Copy) -> Outcome:
         """Bring one object over, or find that it is already there."""
@@ -124,7 +57,7 @@ class _Mover:
         data = self.source.get(file.path, if_match=file.etag)
         if len(data) != file.size:
             self._accept_size(copy, len(data))
-        written = self._hashed(copy, _digests(data, self._algorithms(copy)), len(data))
+        written = self._hashed(copy, digests_of(data, self._algorithms(copy)), len(data))
         try:
             put = self.target.put(file.path, data, size=len(data), if_absent=if_absent)
         except Conflict:
@@ -133,16 +66,17 @@ class _Mover:
 
     def _copy_large(self, copy: Copy, *, if_absent: bool) -> Written:
         info = self._pinned(copy)
-        ranges = Ranges(self.source, info, self.ranges, self.budget, self._algorithms(copy))
+        ranges = Ranges(self.source, info, self.pool, self._algorithms(copy))
         if if_absent and self._is_there(copy.path):
             return self._compare(copy)
-        put = self.target.put(copy.path, ranges, size=info.size)
+        with self.pool.large:
+            put = self.target.put(copy.path, ranges, size=info.size)
         return self._put(replace(self._hashed(copy, ranges.hexdigests, info.size), source_etag=info.etag), put)
 
     def _compare(self, copy: Copy) -> Written:
         """Hash both sides; equal is kept, different is replaced only when the plan says so."""
         info = self._pinned(copy)
-        digests = hash_object(self.source, info, self.ranges, self.budget, self._algorithms(copy))
+        digests = self.pool.digests(self.source, info, self._algorithms(copy))
         written = replace(self._hashed(copy, digests, info.size), source_etag=info.etag)
         try:
             return self._adopt(written)
@@ -159,7 +93,7 @@ class _Mover:
         Raises `Conflict` when they are not.
         """
         there = self.target.head(written.path)
-        digest = hash_object(self.target, there, self.ranges, self.budget)["sha256"] if there.size == written.size else ""
+        digest = self.pool.digests(self.target, there)["sha256"] if there.size == written.size else ""
         if digest != written.sha256:
             raise Conflict(
                 f"{self.target.url}/{written.path}: holds other bytes than {self.source.url}/{written.path}; not overwritten"
@@ -209,28 +143,6 @@ class _Mover:
         return True
 
 
-def _hashes(algorithms: Iterable[str]) -> dict[str, Hash]:
-    """Fresh hash objects; what cannot be computed here is left out, and then counts as not checked."""
-    return {name: made for name in algorithms if (made := hasher(name)) is not None}
-
-
-def _digests(data: bytes, algorithms: Iterable[str]) -> dict[str, str]:
-    hashes = _hashes(algorithms)
-    for made in hashes.values():
-        made.update(data)
-    return {name: made.hexdigest() for name, made in hashes.items()}
-
-
-def hash_object(
-    store: Store, info: ObjectInfo, pool: ThreadPoolExecutor, budget: Semaphore, algorithms: Iterable[str] = ("sha256",)
-) -> dict[str, str]:
-    """Read a whole object and give its digests by algorithm (hexadecimal)."""
-    ranges = Ranges(store, info, pool, budget, algorithms)
-    for _ in ranges:
-        pass
-    return ranges.hexdigests
-
-
 def transfer(
     source: Store,
     target: Store,
@@ -249,8 +161,8 @@ def transfer(
     """
     failures: list[tuple[str, LakeError]] = []
     progress(ProgressEvent("transfer", total_objects=total[0], total_bytes=total[1]))
-    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="lake-ranges") as ranges:
-        mover = _Mover(source, target, ranges)
+    with RangePool(workers) as pool:
+        mover = _Mover(source, target, pool)
         for copy, outcome in each(mover.move, copies, workers=workers):
             progress(ProgressEvent("transfer", objects=1, size=copy.size))
             if isinstance(outcome, LakeError):

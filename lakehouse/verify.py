@@ -8,9 +8,7 @@ proven: what could not be read is a finding of its own.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from threading import Semaphore
 
 from lakehouse import receipt as receipts_of
 from lakehouse.config import Settings, load
@@ -18,11 +16,11 @@ from lakehouse.errors import LakeError, NotFound, Unsupported, Verification
 from lakehouse.parallel import each
 from lakehouse.plan import Counts
 from lakehouse.progress import Progress, ProgressEvent, silent
+from lakehouse.ranges import RangePool
 from lakehouse.receipt import Level, Receipt, lowest
 from lakehouse.replica import open_source, open_target
 from lakehouse.store import ObjectInfo, Store
 from lakehouse.table import TableFormat, Written
-from lakehouse.transfer import BUFFERED_RANGES, hash_object
 
 __all__ = ["SIGNS", "Finding", "Report", "audit", "confirm", "verify"]
 
@@ -111,12 +109,11 @@ def verify(
 class _Checker:
     """Holds single objects of one store against their records."""
 
-    def __init__(self, store: Store, level: Level, ranges: ThreadPoolExecutor) -> None:
-        self.store, self.level, self.ranges = store, level, ranges
-        self.budget = Semaphore(BUFFERED_RANGES)
+    def __init__(self, store: Store, level: Level, pool: RangePool) -> None:
+        self.store, self.level, self.pool = store, level, pool
 
     def digest(self, info: ObjectInfo) -> str:
-        return hash_object(self.store, info, self.ranges, self.budget)["sha256"]
+        return self.pool.digests(self.store, info)["sha256"]
 
     def check(self, written: Written) -> Finding | None:
         """None when the object is there with the recorded size and, at level bytes, the recorded SHA-256."""
@@ -144,8 +141,8 @@ def confirm(
         (right if written.confirmed or level == "none" else doubtful).append(written)
     findings: list[Finding] = []
     progress(ProgressEvent("verify", total_objects=len(doubtful), total_bytes=sum(written.size for written in doubtful)))
-    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="lake-ranges") as ranges:
-        checker = _Checker(target, level, ranges)
+    with RangePool(workers) as pool:
+        checker = _Checker(target, level, pool)
         for written, outcome in each(checker.check, doubtful, workers=workers):
             if isinstance(outcome, LakeError):
                 raise outcome
@@ -221,8 +218,8 @@ def _add_source(report: Report, expected: dict[str, Written], source: Store, tab
     report.version = version.id
     sizes = {file.path for file in table_format.files(source, version) if file.required}
     sizes.update(table_format.metadata_files(source, version))
-    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="lake-ranges") as ranges:
-        checker = _Checker(source, "bytes", ranges)
+    with RangePool(workers) as pool:
+        checker = _Checker(source, "bytes", pool)
         for path, outcome in each(lambda path: _source_record(checker, path), sorted(sizes), workers=workers):
             if isinstance(outcome, LakeError):
                 report.findings.append(Finding("unchecked", path, f"could not read the source: {outcome}"))
@@ -241,8 +238,8 @@ def _source_record(checker: _Checker, path: str) -> Written:
 def _check_objects(report: Report, target: Store, expected: Iterable[Written], *, workers: int, progress: Progress) -> None:
     objects = list(expected)
     progress(ProgressEvent("verify", total_objects=len(objects), total_bytes=sum(written.size for written in objects)))
-    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="lake-ranges") as ranges:
-        checker = _Checker(target, report.level_asked, ranges)
+    with RangePool(workers) as pool:
+        checker = _Checker(target, report.level_asked, pool)
         for written, outcome in each(checker.check, objects, workers=workers):
             if isinstance(outcome, LakeError):
                 outcome = Finding("unchecked", written.path, str(outcome))

@@ -13,10 +13,11 @@ from lakehouse.checksum import Checksum, sha256_hex
 from lakehouse.connect import open_at
 from lakehouse.errors import Conflict, LakeError, NotFound, Transfer
 from lakehouse.plan import Action, Copy
+from lakehouse.ranges import RANGE_SIZE
 from lakehouse.store import Store
 from lakehouse.table import TableFile, Written
 from lakehouse.testing.faulty_store import Faults, FaultyStore
-from lakehouse.transfer import RANGE_SIZE, Missing, Outcome, transfer
+from lakehouse.transfer import Missing, Outcome, transfer
 from lakehouse.url import parse
 
 LARGE = os.urandom(1024) * (25 * 1024) + b"tail"

@@ -136,3 +136,20 @@ def test_doctor_writes_only_when_asked_and_cleans_up(lake: Lake) -> None:
     assert lake("doctor", "s3:")["ok"]
     assert lake("doctor", "s3:", "--write")["ok"]
     assert not list(lake.store("s3:").list("_lake-doctor"))
+
+
+@pytest.mark.parametrize("target", ["s3", "azure", "google"])
+def test_two_commands_at_once_into_one_target_end_well(lake: Lake, table: Path, key: str, target: str) -> None:
+    """Trap Operations: two syncs at once into one target."""
+    append(table, 30, commits=5)
+    place = f"{target}:{key}/t"
+    running = [
+        subprocess.Popen(lake.command("sync", str(table), place), env=lake.environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    ended = [(run.communicate(timeout=120)[1], run.returncode) for run in running]
+    assert {code for _, code in ended} <= {0, 7}, ended
+    assert 0 in {code for _, code in ended}
+    assert contents(lake.store(place)) == contents(lake.store(str(table)))
+    assert lake("sync", str(table), place)["version"] == "7"
+    assert lake("verify", place)["ok"]

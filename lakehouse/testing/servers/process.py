@@ -12,6 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -67,20 +68,20 @@ def answers(url: str) -> bool:
         return False
 
 
-class Server:
+class Server(ABC):
     """A server of this machine as a context manager. Subclasses build ``command`` in ``prepare`` and say when it is ``ready``."""
 
     def __init__(self) -> None:
         self._closing = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def prepare(self, folder: Path) -> Sequence[str]:
         """The command to run; ``folder`` is removed after the server was stopped."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ready(self, log: str) -> bool:
         """Whether it serves. ``log`` is what it has printed so far."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         try:
