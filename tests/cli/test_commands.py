@@ -89,7 +89,8 @@ class TestTheWholeCommand:
         assert ran.document["ok"] is True
 
     def test_completion_offers_commands_and_options(self, lake: Lake) -> None:
-        assert "_LAKE_COMPLETE" in lake("--show-completion", "bash").stdout
+        named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # no shell may be running the tests
+        assert "_LAKE_COMPLETE" in lake("--show-completion", "bash", **named).stdout
         offered = lake(_LAKE_COMPLETE="complete_bash", COMP_WORDS="lake sync --l", COMP_CWORD="2").stdout.split()
         assert offered == ["--level", "--log-format"]
 
