@@ -144,12 +144,17 @@ class Chain:
 
 
 def read_latest(store: Store) -> tuple[Receipt, str] | None:
-    """The receipt that `latest.json` names and its SHA-256, or None. One request."""
-    try:
-        data = store.get(LATEST)
-    except NotFound:
+    """The receipt that `latest.json` names and its SHA-256. One request.
+
+    None where there is none, or where it cannot be read: it is a hint, and the receipts themselves are still there.
+    """
+    data = _get_or_none(store, LATEST)
+    if data is None:
         return None
-    return Receipt.from_bytes(data, f"{store.url}/{LATEST}"), sha256_hex(data)
+    try:
+        return Receipt.from_bytes(data, f"{store.url}/{LATEST}"), sha256_hex(data)
+    except Verification:
+        return None
 
 
 def read_chain(store: Store) -> Chain:
@@ -159,10 +164,7 @@ def read_chain(store: Store) -> Chain:
     Raises `Verification` for a damaged receipt.
     """
     chain = Chain()
-    try:
-        latest = read_latest(store)
-    except Verification:
-        latest = None
+    latest = read_latest(store)
     if latest is not None:
         chain.finished = latest[0]
         chain.sha256[latest[0].number] = latest[1]
@@ -291,10 +293,7 @@ def claim(store: Store, receipt: Receipt) -> str:
 
 def finish(store: Store, receipt: Receipt) -> None:
     """Name ``receipt`` in `latest.json`, which is never lowered: a later receipt there stays."""
-    try:
-        latest = read_latest(store)
-    except Verification:
-        latest = None
+    latest = read_latest(store)
     if latest is not None and latest[0].number >= receipt.number:
         return
     data = receipt.to_bytes()

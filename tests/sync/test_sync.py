@@ -253,6 +253,20 @@ def test_a_lost_hint_costs_a_longer_run_but_changes_nothing(places: Places) -> N
     verify(places).raise_for_findings()
 
 
+def test_a_damaged_or_older_hint_costs_a_longer_run_but_changes_nothing(places: Places, table: Path) -> None:
+    sync(places)
+    older = places.receipts.get("latest.json")
+    append(table, 30)
+    places.load(table)
+    sync(places)
+    for hint in (b"garbage", older):
+        places.receipts.put("latest.json", hint, size=len(hint))
+        verify(places).raise_for_findings()
+        sync(places)
+        assert contents(places.target) == contents(places.source)
+        assert sync(places).unchanged
+
+
 def test_files_of_older_versions_that_are_gone_are_told_not_hidden(places: Places, table: Path) -> None:
     """Trap Delta 17: VACUUM at the source."""
     DeltaTable(str(table)).optimize.compact()
