@@ -7,6 +7,7 @@ from lakehouse.testing.servers.azurite import AzuriteServer
 from lakehouse.testing.servers.faults import FaultProxy, Request, Rule
 from lakehouse.testing.servers.gcs import GcsServer
 from lakehouse.testing.servers.moto import MotoServer
+from lakehouse.testing.servers.process import free_ports
 from lakehouse.testing.servers.seaweed import SeaweedServer
 
-__all__ = ["AzuriteServer", "FaultProxy", "GcsServer", "MotoServer", "Request", "Rule", "SeaweedServer"]
+__all__ = ["AzuriteServer", "FaultProxy", "GcsServer", "MotoServer", "Request", "Rule", "SeaweedServer", "free_ports"]

@@ -37,6 +37,7 @@ def install(folder: Path | None = None) -> Path:
     """
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     tools = folder or Path(os.environ.get("LAKE_TOOLS") or Path(cache) / "lake")
+    tools = tools.absolute()  # the server runs in a folder of its own
     home = tools / f"azurite-{VERSION}"
     tools.mkdir(parents=True, exist_ok=True)
     with (tools / "azurite.lock").open("w") as lock:

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 __all__ = ["FaultProxy", "Request", "Rule"]
 
-Fault = Literal["status", "cut_response", "truncate", "cut_request", "lose_reply", "stall"]
+Fault = Literal["status", "cut_response", "truncate", "cut_request", "lose_reply", "stall", "slow"]
 _LIMIT = 1 << 26
 T = TypeVar("T")
 
@@ -34,9 +34,11 @@ class Rule:
     * ``status``: answered with ``code`` (and ``retry_after`` seconds) instead of being passed on;
     * ``cut_response``: the connection ends after ``after`` bytes of the response's body;
     * ``truncate``: a whole response whose Content-Length says ``after``;
-    * ``cut_request``: the connections end after ``after`` bytes of the request's body;
+    * ``cut_request``: the connections end after ``after`` bytes of the request's body, at the latest before its last one, so that
+      the server never has it whole; a request without a body does not reach the server;
     * ``lose_reply``: the server does it, and the answer never comes;
-    * ``stall``: no answer until the client gives up.
+    * ``stall``: no answer until the client gives up;
+    * ``slow``: the whole answer, at ``bytes_per_second``.
     """
 
     fault: Fault
@@ -48,6 +50,7 @@ class Rule:
     code: int = 503
     retry_after: int | None = None
     after: int = 0
+    bytes_per_second: int = 1024
     _seen: int = field(default=0, repr=False)
 
     def applies(self, request: Request, chance: random.Random) -> bool:
@@ -71,26 +74,19 @@ class Request:
 
 @dataclass(frozen=True)
 class _Message:
-    """A request or response with its whole body."""
+    """A request or response with its whole body; None where there is none (GET, and answers to HEAD, 204 and 304)."""
 
     first: str
     headers: list[tuple[str, str]]
-    body: bytes
+    body: bytes | None
 
-    def header(self, name: str) -> str:
-        return next((value for key, value in self.headers if key.lower() == name), "")
-
-    def to_bytes(self, length: int | None = None) -> bytes:
-        """The message with a Content-Length (``length`` or what the body has) in place of chunks."""
-        kept = [
-            (key, value) for key, value in self.headers if key.lower() not in ("content-length", "transfer-encoding", "expect")
-        ]
-        lines = [
-            self.first,
-            *(f"{key}: {value}" for key, value in kept),
-            f"Content-Length: {len(self.body) if length is None else length}",
-        ]
-        return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + self.body
+    def head(self) -> bytes:
+        """All before the body: with a Content-Length in place of chunks, or, without a body, what it says as it is."""
+        framing = () if self.body is None else ("content-length", "transfer-encoding")
+        kept = [(key, value) for key, value in self.headers if key.lower() not in ("expect", *framing)]
+        if self.body is not None:
+            kept.append(("Content-Length", str(len(self.body))))
+        return "\r\n".join([self.first, *(f"{key}: {value}" for key, value in kept)]).encode("latin-1") + b"\r\n\r\n"
 
 
 class FaultProxy:
@@ -108,6 +104,7 @@ class FaultProxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._clients: set[asyncio.StreamWriter] = set()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -131,15 +128,20 @@ class FaultProxy:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     async def _close(self) -> None:
+        """Stop listening and drop every connection: a client that does not read must not hold the proxy up."""
         self._server.close()
+        for client in self._clients:
+            client.transport.abort()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is not None:
             self._tasks.add(task)
+        self._clients.add(writer)
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 while await self._exchange(reader, writer):
@@ -148,6 +150,7 @@ class FaultProxy:
             if task is not None:
                 self._tasks.discard(task)
             await _closed(writer)
+            self._clients.discard(writer)
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request and its answer; False when the connection is over."""
@@ -162,7 +165,7 @@ class FaultProxy:
         if any(key.lower() == "expect" for key, _ in headers):
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if rule is not None and rule.fault == "cut_request":
-            await self._cut_request(reader, first, headers, rule.after)
+            await self._cut_request(reader, _Message(first, headers, None), rule.after)
             return False
         message = _Message(first, headers, await _body(reader, headers))
         if rule is not None and rule.fault == "stall":
@@ -174,34 +177,37 @@ class FaultProxy:
         if rule is not None and rule.fault == "lose_reply":
             return False
         request.status = int(response.first.split(" ", 2)[1])
-        return await self._answer(writer, method, response, rule)
+        return await self._answer(writer, response, rule) and _header(headers, "connection").lower() != "close"
 
-    async def _answer(self, writer: asyncio.StreamWriter, method: str, response: _Message, rule: Rule | None) -> bool:
-        length = int(response.header("content-length") or 0) if method == "HEAD" else len(response.body)
-        data = response.to_bytes(length)
-        if rule is not None and rule.fault == "cut_response":
-            data = data[: len(data) - len(response.body) + rule.after]
-        if rule is not None and rule.fault == "truncate":
-            data = _Message(response.first, response.headers, response.body[: rule.after]).to_bytes()
-        writer.write(data)
-        await writer.drain()
-        return rule is None or rule.fault != "cut_response"
+    async def _answer(self, writer: asyncio.StreamWriter, response: _Message, rule: Rule | None) -> bool:
+        """Send the response, spoilt as ``rule`` says; False when the connection is over."""
+        fault = rule.fault if rule is not None else None
+        if rule is not None and fault == "truncate" and response.body is not None:
+            response = _Message(response.first, response.headers, response.body[: rule.after])
+        body = response.body or b""
+        data = response.head() + (body[: rule.after] if rule is not None and fault == "cut_response" else body)
+        pace = rule.bytes_per_second if rule is not None and fault == "slow" else 0
+        step = max(1, pace // 20) if pace else max(1, len(data))
+        for start in range(0, len(data), step):
+            writer.write(data[start : start + step])
+            await writer.drain()
+            await asyncio.sleep(step / pace if pace else 0)
+        return fault != "cut_response"
 
     async def _refuse(self, writer: asyncio.StreamWriter, request: Request, rule: Rule) -> bool:
         code = {403: "AccessDenied", 429: "TooManyRequests", 503: "SlowDown"}.get(rule.code, "InternalError")
-        body = (
-            b"" if request.method == "HEAD" else f"<Error><Code>{code}</Code><Message>a rule said so</Message></Error>".encode()
-        )
+        text = f"<Error><Code>{code}</Code><Message>a rule said so</Message></Error>".encode()
         headers = [("Content-Type", "application/xml"), *([("Retry-After", str(rule.retry_after))] if rule.retry_after else [])]
         request.status = rule.code
-        writer.write(_Message(f"HTTP/1.1 {rule.code} {code}", headers, body).to_bytes())
+        writer.write(_Message(f"HTTP/1.1 {rule.code} {code}", headers, text).head())
+        writer.write(b"" if request.method == "HEAD" else text)
         await writer.drain()
         return True
 
     async def _forward(self, message: _Message, method: str) -> _Message:
         reader, writer = await asyncio.open_connection(self._host, self._port, limit=_LIMIT)
         try:
-            writer.write(message.to_bytes())
+            writer.write(message.head() + (message.body or b""))
             await writer.drain()
             head = await _head(reader)
             while head is not None and head[0].split(" ", 2)[1].startswith("1"):
@@ -209,19 +215,31 @@ class FaultProxy:
             if head is None:
                 raise ConnectionError("the server closed without an answer")
             status = head[0].split(" ", 2)[1]
-            empty = method == "HEAD" or status in ("204", "304")
-            return _Message(head[0], head[1], b"" if empty else await _body(reader, head[1], to_end=True))
+            if method == "HEAD" or status in ("204", "304"):
+                return _Message(head[0], head[1], None)
+            body = await _body(reader, head[1])
+            return _Message(head[0], head[1], await reader.read() if body is None else body)
         finally:
+            writer.transport.abort()
             await _closed(writer)
 
-    async def _cut_request(self, reader: asyncio.StreamReader, first: str, headers: list[tuple[str, str]], after: int) -> None:
+    async def _cut_request(self, reader: asyncio.StreamReader, message: _Message, after: int) -> None:
         """Pass the head and ``after`` bytes of the body on, then close both sides."""
-        part = await reader.readexactly(after)
+        length = int(_header(message.headers, "content-length") or 0)
+        if length:
+            part = await reader.readexactly(min(after, length - 1))
+        elif whole := await _body(reader, message.headers):
+            part = f"{len(whole):x}\r\n".encode() + whole[: min(after, len(whole) - 1)]
+        else:
+            return
         _, writer = await asyncio.open_connection(self._host, self._port)
-        head = "\r\n".join([first, *(f"{key}: {value}" for key, value in headers)]).encode("latin-1")
-        writer.write(head + b"\r\n\r\n" + part)
+        writer.write(message.head() + part)
         await writer.drain()
         await _closed(writer)
+
+
+def _header(headers: list[tuple[str, str]], name: str) -> str:
+    return next((value for key, value in headers if key.lower() == name), "")
 
 
 async def _head(reader: asyncio.StreamReader) -> tuple[str, list[tuple[str, str]]] | None:
@@ -234,13 +252,12 @@ async def _head(reader: asyncio.StreamReader) -> tuple[str, list[tuple[str, str]
     return first, [(key, value.strip()) for key, _, value in (line.partition(":") for line in lines)]
 
 
-async def _body(reader: asyncio.StreamReader, headers: list[tuple[str, str]], *, to_end: bool = False) -> bytes:
-    found = {key.lower(): value for key, value in headers}
-    if found.get("transfer-encoding", "").lower() == "chunked":
+async def _body(reader: asyncio.StreamReader, headers: list[tuple[str, str]]) -> bytes | None:
+    """The body that ``headers`` announce; None where they announce none."""
+    if _header(headers, "transfer-encoding").lower() == "chunked":
         return b"".join([chunk async for chunk in _chunks(reader)])
-    if "content-length" in found:
-        return await reader.readexactly(int(found["content-length"]))
-    return await reader.read() if to_end else b""
+    length = _header(headers, "content-length")
+    return await reader.readexactly(int(length)) if length else None
 
 
 async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:

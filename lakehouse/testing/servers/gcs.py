@@ -54,7 +54,7 @@ class GcsServer(Server):
         return json.dumps({"gcs_base_url": self.endpoint_url, "disable_oauth": True, **nobody})
 
     def make_bucket(self, name: str) -> None:
-        """Create a bucket."""
+        """Create a bucket; one that is there already is fine."""
         headers = {"Content-Type": "application/json"}
         url = f"{self.endpoint_url}/storage/v1/b?project=test"
         request = urllib.request.Request(url, json.dumps({"name": name}).encode(), headers, method="POST")
@@ -63,4 +63,6 @@ class GcsServer(Server):
                 pass
         except urllib.error.HTTPError as error:
             error.close()
+            if error.code == 409:
+                return
             raise Config(f"gs://{name}: fake-gcs-server does not make the bucket (HTTP {error.code})") from None

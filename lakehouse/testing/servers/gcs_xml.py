@@ -120,6 +120,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         try:
+            if "Transfer-Encoding" in self.headers:
+                self.close_connection = True
+                raise _XmlError(411, "MissingContentLength", "A body in chunks is not understood by this double.")
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if self.path.startswith(_JSON_PREFIXES):
                 return self._pass_on(body)

@@ -18,7 +18,7 @@ class MotoServer(Server):
     key, secret = "moto-key", "moto-secret-of-this-double"
 
     def prepare(self, folder: Path) -> Sequence[str]:
-        package_file("moto", "server.py")
+        package_file("moto", "server.py", hint="pip install 'moto[server,s3]'")
         (port,) = free_ports(1)
         self.endpoint_url = f"http://127.0.0.1:{port}"
         return [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]

@@ -45,15 +45,15 @@ def script(name: str) -> str:
     return str(found)
 
 
-def package_file(package: str, *parts: str) -> Path:
-    """A file inside an installed package. Raises `Config` where it is missing."""
+def package_file(package: str, *parts: str, hint: str = HINT) -> Path:
+    """A file inside an installed package. Raises `Config` with ``hint``, how to get it, where it is missing."""
     spec = importlib.util.find_spec(package)
     locations = list(spec.submodule_search_locations or ()) if spec is not None else []
     for location in locations:
         found = Path(location, *parts)
         if found.exists():
             return found
-    raise Config(f"the package {package} is not installed: {HINT}")
+    raise Config(f"the package {package} is not installed: {hint}")
 
 
 def answers(url: str) -> bool:
