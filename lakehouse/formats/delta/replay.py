@@ -49,7 +49,8 @@ class Replay:
             if kind in ("add", "remove"):
                 key, vector = object_key(where, fields.get("path")), self._vector(where, fields)
                 if kind == "add":
-                    added[key] = vector.id
+                    if self.continues:
+                        added[key] = vector.id
                     self._add(key, vector, size_of(fields))
                 elif not self._remove(key, vector, size_of(fields)):
                     taken[key] = vector.id
