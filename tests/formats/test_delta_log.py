@@ -94,21 +94,6 @@ def test_a_protocol_of_the_future_is_refused(tmp_path: Path) -> None:
         DELTA.pin(local(tmp_path))
 
 
-def test_trap_a_deletion_vector_in_use_is_refused_anywhere_in_the_retained_log(tmp_path: Path) -> None:
-    commit(tmp_path, 0, add("a", deletionVector={"storageType": "u", "pathOrInlineDv": "x"}))
-    commit(tmp_path, 1, remove("a"), add("b"))
-    with pytest.raises(Unsupported, match=r"commit 0.*deletion vector"):
-        files_of(tmp_path)
-
-
-def test_a_v2_checkpoint_is_refused_by_its_name(tmp_path: Path) -> None:
-    commit(tmp_path, 0, add("a"))
-    name = f"{0:020d}.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.json"
-    (tmp_path / "_delta_log" / name).write_text("{}")
-    with pytest.raises(Unsupported, match="v2Checkpoint"):
-        DELTA.pin(local(tmp_path))
-
-
 def test_a_hole_in_the_log_names_the_missing_commit(tmp_path: Path) -> None:
     for version in range(5):
         commit(tmp_path, version, add(f"f{version}"))

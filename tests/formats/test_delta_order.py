@@ -328,8 +328,8 @@ def test_trap_a_written_checkpoint_keeps_txn_domain_metadata_and_row_tracking(tm
     (tmp_path / "_delta_log" / f"{2:020d}.checkpoint.parquet").write_bytes(data)
     after = state_at(store, DELTA.pin(store))
     assert after.transactions["app"]["version"] == 7 and list(after.domains) == ["delta.clustering"]
-    assert after.adds["a"]["baseRowId"] == 3 and after.adds["a"]["stats"] == '{"numRecords":1}'
-    assert after.adds["b"]["partitionValues"] == {"p": None} and after.removes == {}
+    assert after.adds["a", ""]["baseRowId"] == 3 and after.adds["a", ""]["stats"] == '{"numRecords":1}'
+    assert after.adds["b", ""]["partitionValues"] == {"p": None} and after.removes == {}
     assert after.metadata["schemaString"] == before.metadata["schemaString"]
 
 

@@ -13,6 +13,8 @@ from lakehouse.errors import LakeError
 from lakehouse.sync import Options, replicate
 from lakehouse.testing.faulty_store import Faults, InjectedFault
 from lakehouse.verify import audit
+from tests.formats.replicas import drop_commits
+from tests.formats.spark_like import mask, upgrade, v2_checkpoint
 from tests.sync.places import Places, append, contents, dump, ids
 
 OPTIONS = Options(workers=1)
@@ -102,3 +104,39 @@ def test_an_update_that_fails_at_any_call_shows_the_old_version_or_a_newer_whole
         assert found in [list(range(rows)) for rows in (20, 30, 40)]
 
     each_call(places, lambda k: Faults(fail_at=k, mode=mode), old_or_newer)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("change", ["first sync", "update"])
+def test_a_table_with_deletion_vectors_and_v2_checkpoints_survives_a_failure_of_any_call(tmp_path: Path, change: str) -> None:
+    table = tmp_path / "table"
+    append(table, 0, rows=6)
+    upgrade(table)
+    mask(table, 0)
+    v2_checkpoint(table, sidecars=1)
+    drop_commits(table, 0, 1)
+    old = Places()
+    old.load(table)
+    before = ids(table)
+    if change == "update":
+        mask(table, 0, 2)
+        v2_checkpoint(table, sidecars=1)
+    after = ids(table)
+
+    def places() -> Places:
+        made = Places()
+        if change == "update":
+            for path, data in contents(old.source).items():
+                made.source.put(path, data, size=len(data))
+            replicate(made.replica(), OPTIONS)
+        made.load(table)
+        return made
+
+    def whole(made: Places, k: int) -> None:
+        try:
+            found = ids(dump(made.target, tmp_path / str(k)))
+        except DeltaError:  # no table, or commits without their base
+            assert change == "first sync"
+            return
+        assert found in (before, after)
+
+    each_call(places, lambda k: Faults(fail_at=k, mode="after", dead=change == "first sync"), whole)

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from lakehouse.errors import NotFound, Unsupported
 
-__all__ = ["Action", "actions_of", "committed_at", "object_key", "refuse_vector", "size_of"]
+__all__ = ["Action", "actions_of", "committed_at", "object_key", "size_of"]
 
 Action = tuple[str, dict[str, Any]]
 
@@ -69,12 +69,6 @@ def size_of(fields: dict[str, Any]) -> int:
     """The size in bytes that an action states; 0 where it states none (removes and hand-made logs may)."""
     size = fields.get("size")
     return size if isinstance(size, int) and size > 0 else 0
-
-
-def refuse_vector(where: str, fields: dict[str, Any]) -> None:
-    """Raise `Unsupported` for an add or remove with a deletion vector (PROTOCOL.md, "Deletion Vectors")."""
-    if fields.get("deletionVector"):
-        raise Unsupported(f"{where}: a deletion vector is in use (feature deletionVectors); these are not carried yet")
 
 
 def committed_at(info: dict[str, Any] | None) -> datetime | None:

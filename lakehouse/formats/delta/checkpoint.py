@@ -1,4 +1,8 @@
-"""Reading classic checkpoints: Parquet files with one action a row (PROTOCOL.md, "Checkpoints" and "Checkpoint Schema")."""
+"""Reading checkpoints: one action a row of Parquet, or JSON, with file actions perhaps in sidecars.
+
+PROTOCOL.md, "Checkpoints", "Checkpoint Specs" and "Checkpoint Schema". A way is one of the ways in which a version's checkpoint
+was written: one object, or the parts of a multi-part one. Only single objects can be V2, under either kind of name.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +10,94 @@ import io
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from lakehouse.errors import NotFound
-from lakehouse.formats.delta.actions import Action
+from lakehouse.errors import LakeError, NotFound, Unsupported
+from lakehouse.formats.delta.actions import Action, actions_of, object_key
+from lakehouse.formats.delta.log import SIDECARS, Log, Way
+from lakehouse.parallel import each
 from lakehouse.store import ObjectFile, ObjectInfo, Store
 
-__all__ = ["FILE_COLUMNS", "STATE_COLUMNS", "V2_COLUMNS", "checkpoint_actions"]
+__all__ = ["FILE_COLUMNS", "STATE_COLUMNS", "checkpoint_actions", "named_sidecars", "part_actions", "whole_ways"]
 
 FILE_COLUMNS = (
     "add.path", "add.size", "add.deletionVector", "remove.path", "remove.size", "remove.deletionVector",
-    "protocol", "metaData", "checkpointMetadata", "sidecar",
+    "protocol", "metaData", "sidecar",
 )  # fmt: skip
-STATE_COLUMNS = ("protocol", "metaData", "checkpointMetadata", "sidecar")
-V2_COLUMNS = ("checkpointMetadata", "sidecar")
+STATE_COLUMNS = ("protocol", "metaData", "sidecar")
+_SIDECAR_COLUMNS = ("sidecar",)
 
 _ROWS = 4096
 _WHOLE_BYTES = 32 * 2**20
+_WORKERS = 8
 
 
-def checkpoint_actions(store: Store, parts: Iterable[ObjectInfo], columns: tuple[str, ...] | None = None) -> Iterator[Action]:
-    """The actions in the checkpoint's ``parts``; only ``columns`` (dotted names; None: all) are read.
+def checkpoint_actions(store: Store, log: Log, number: int, columns: tuple[str, ...] | None = None) -> Iterator[Action]:
+    """The actions of checkpoint ``number``, those in sidecars included; only ``columns`` (dotted names; None: all) are read.
 
-    A row has one action, so a batch of rows is read column by column; the order of actions in a checkpoint means nothing.
-    Raises `NotFound` for a part that is damaged.
+    Raises `NotFound` for a part or sidecar that is damaged or gone.
     """
-    for part in parts:
-        for batch in _batches(store, part, columns):
-            for kind, column in zip(batch.schema.names, batch.columns, strict=True):
-                if column.null_count < len(column):
-                    for fields in column.drop_null().to_pylist(maps_as_pydicts="lossy"):
-                        yield kind, fields
+    named: list[Action] = []
+    for part in log.checkpoints[number][0]:
+        for kind, fields in part_actions(store, part, columns):
+            if kind == "sidecar":
+                named.append((kind, fields))
+            else:
+                yield kind, fields
+    found, missing = named_sidecars(f"{store.url}: checkpoint {number}", log, named)
+    if missing:
+        raise NotFound(f"{store.url}: checkpoint {number} is incomplete ({missing[0]} is missing)")
+    for sidecar in found:
+        yield from part_actions(store, sidecar, columns)
+
+
+def part_actions(store: Store, part: ObjectInfo, columns: tuple[str, ...] | None = None) -> Iterator[Action]:
+    """The actions in one object of a checkpoint; their order means nothing. Raises `NotFound` for a damaged one."""
+    if part.path.endswith(".json"):
+        kinds = None if columns is None else {name.partition(".")[0] for name in columns}
+        for kind, fields in actions_of(f"{store.url}: {part.path}", store.get(part.path)):
+            if kinds is None or kind in kinds:
+                yield kind, fields
+        return
+    for batch in _batches(store, part, columns):
+        for kind, column in zip(batch.schema.names, batch.columns, strict=True):
+            if column.null_count < len(column):
+                for fields in column.drop_null().to_pylist(maps_as_pydicts="lossy"):
+                    yield kind, fields
+
+
+def named_sidecars(where: str, log: Log, rows: Iterable[Action]) -> tuple[tuple[ObjectInfo, ...], tuple[str, ...]]:
+    """The sidecars that ``rows`` of a checkpoint name: those that are there, and the paths of those that are not.
+
+    PROTOCOL.md, "Sidecar File Information". Raises `Unsupported` for an absolute path.
+    """
+    paths = [f"{SIDECARS}/{object_key(where, fields.get('path'))}" for kind, fields in rows if kind == "sidecar"]
+    found = tuple(log.sidecars[path] for path in paths if path in log.sidecars)
+    return found, tuple(path for path in paths if path not in log.sidecars)
+
+
+def whole_ways(store: Store, log: Log, ways: Iterable[Way], *, v2: bool) -> list[tuple[Way, tuple[ObjectInfo, ...]]]:
+    """Those of ``ways`` that can be carried, in their order, each with its sidecars.
+
+    A checkpoint that lacks a sidecar, names one outside the table or cannot be read only misleads readers: it is left out.
+    ``v2``: the table has the feature v2Checkpoint, so a classic name may hold V2 content.
+    """
+
+    def opened(way: Way) -> tuple[ObjectInfo, ...] | None:
+        if not log.may_be_v2(way, feature=v2):
+            return ()
+        try:
+            found, missing = named_sidecars(store.url, log, part_actions(store, way[0], _SIDECAR_COLUMNS))
+        except (NotFound, Unsupported):
+            return None
+        return None if missing else found
+
+    wanted = list(ways)
+    sidecars: dict[Way, tuple[ObjectInfo, ...]] = {}
+    for way, outcome in each(opened, wanted, workers=_WORKERS):
+        if isinstance(outcome, LakeError):
+            raise outcome
+        if outcome is not None:
+            sidecars[way] = outcome
+    return [(way, sidecars[way]) for way in wanted if way in sidecars]
 
 
 def _batches(store: Store, part: ObjectInfo, columns: tuple[str, ...] | None) -> Iterator[Any]:

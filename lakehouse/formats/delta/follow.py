@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 from lakehouse.formats.delta.actions import actions_of
-from lakehouse.formats.delta.log import HINT
+from lakehouse.formats.delta.checkpoint import whole_ways
+from lakehouse.formats.delta.log import HINT, LOG
+from lakehouse.formats.delta.vectors import vector_id
 from lakehouse.formats.delta.version import DeltaVersion, commits_in_order
 from lakehouse.store import Store
 
@@ -18,18 +21,22 @@ def compacted_agrees(store: Store, version: DeltaVersion, low: int, high: int) -
     Some do not, and then readers that use it see other rows, perhaps of files that were not carried. Such a file is left out.
     """
     path = version.log.compacted[low, high].path
-    stated: dict[str, str] = {}
-    for kind, fields in actions_of(f"{store.url}: {path}", store.get(path)):
-        if kind in ("add", "remove"):
-            stated[str(fields.get("path"))] = kind
+    stated = set(_file_actions(f"{store.url}: {path}", store.get(path)))
     if any(number not in version.log.commits for number in range(low, high + 1)):
         return False
-    replayed: dict[str, str] = {}
+    replayed: set[tuple[str, str, str]] = set()
     for number, data in commits_in_order(store, range(low, high + 1)):
-        for kind, fields in actions_of(f"{store.url}: commit {number}", data):
-            if kind in ("add", "remove"):
-                replayed[str(fields.get("path"))] = kind
+        for kind, key, vector in _file_actions(f"{store.url}: commit {number}", data):
+            replayed -= {("add", key, vector), ("remove", key, vector)}
+            replayed.add((kind, key, vector))
     return stated == replayed
+
+
+def _file_actions(where: str, data: bytes) -> Iterator[tuple[str, str, str]]:
+    """The adds and removes of one object: kind, path, deletion vector."""
+    for kind, fields in actions_of(where, data):
+        if kind in ("add", "remove"):
+            yield kind, str(fields.get("path")), vector_id(fields)
 
 
 def hint_for(store: Store, version: DeltaVersion) -> bool:
@@ -40,7 +47,12 @@ def hint_for(store: Store, version: DeltaVersion) -> bool:
     try:
         hint = json.loads(store.get(HINT))
         number, parts = int(hint["version"]), int(hint.get("parts") or 1)
+        named = hint.get("v2Checkpoint") and f"{LOG}/{hint['v2Checkpoint']['path']}"
     except (ValueError, KeyError, TypeError, AttributeError):
         return False
-    ways = version.log.checkpoints.get(number, [])
-    return version.span.first <= number <= version.span.last and any(len(way) == parts for way in ways)
+    log, span = version.log, version.span
+    if not span.first <= number <= span.last:
+        return False
+    ways = log.checkpoints.get(number, [])
+    wanted = [way for way in ways if len(way) == parts and (way[0].path == named if named else not log.has_v2_name(way))]
+    return bool(whole_ways(store, log, wanted, v2=version.has_v2))

@@ -9,6 +9,7 @@ from typing import Any
 from lakehouse.checksum import sha256_hex
 from lakehouse.errors import NotFound, Transfer
 from lakehouse.formats.delta.actions import actions_of, committed_at
+from lakehouse.formats.delta.checkpoint import whole_ways
 from lakehouse.formats.delta.log import HINT, LOG, commit_path, read_log
 from lakehouse.formats.delta.order import stage_log
 from lakehouse.formats.delta.present import present
@@ -28,7 +29,7 @@ def _delta(version: TableVersion) -> DeltaVersion:
 
 
 class DeltaFormat:
-    """Delta Lake tables with relative paths and classic checkpoints; `features` says which table features are carried."""
+    """Delta Lake tables with relative paths; `features` says which table features are carried."""
 
     name = "delta"
     receipts_inside = True
@@ -65,9 +66,10 @@ class DeltaFormat:
         gone.files = 0
         gone.versions = f"{int(since) + 1} to {first - 1}" if since is not None and int(since) + 1 < first else ""
         found = replay(store, delta, None if since is None else int(since))
-        for path, size in found.live.items():
-            yield TableFile(path, size)
-        wanted = found.older
+        for names in (found.live, found.vectors):
+            for path, size in names.items():
+                yield TableFile(path, size)
+        wanted = found.older | found.changes
         if not wanted:
             return
         for info in present(store, wanted):
@@ -83,16 +85,25 @@ class DeltaFormat:
         """The pinned commit and the base of the history are still there."""
         delta = _delta(version)
         log, span = delta.log, delta.span
-        base = [info.path for info in log.checkpoints[span.first][0]] if span.checkpoint else [commit_path(0)]
+        base = (
+            [info.path for info in (*delta.base_sidecars, *log.checkpoints[span.first][0])]
+            if span.checkpoint
+            else [commit_path(0)]
+        )
         for path in {delta.root: None, **dict.fromkeys(base)}:
             if not _there(source, path):
                 raise Transfer(f"{source.url}: {path} was cleaned up during the copy; run again")
 
     def metadata_files(self, store: Store, version: TableVersion) -> Iterator[str]:
-        """Every object of the log that belongs to the version and its history, and the hint where there is one."""
+        """Every object of the log that belongs to the version and its history, and the hint where there is one.
+
+        V2 checkpoints are opened, since only they name their sidecars.
+        """
         delta = _delta(version)
         log = delta.log if delta.log.url == store.url else read_log(store)
-        yield from sorted(info.path for info in log.carried(delta.span))
+        whole = whole_ways(store, log, log.ways(delta.span), v2=delta.has_v2)
+        checkpoints = {info.path for way, sidecars in whole for info in (*sidecars, *way)}
+        yield from sorted({info.path for info in log.carried(delta.span)} | checkpoints)
         if log.hint is not None:
             yield HINT
 
@@ -107,7 +118,8 @@ class DeltaFormat:
             self.name, delta.id, delta.table_id, delta.committed_at,
             tuple(Column(str(f.get("name")), type_text(f.get("type")), bool(f.get("nullable", True))) for f in fields),
             tuple(delta.metadata.get("partitionColumns") or ()),
-            len(found.live), sum(found.live.values()), len(found.older), sum(found.older.values()),
+            len(found.live), sum(found.live.values()) + sum(found.vectors.values()),
+            len(older := found.older | found.changes), sum(older.values()),
             tuple(sorted(features)), properties,
         )  # fmt: skip
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from lakehouse.errors import NotFound
 from lakehouse.store import ObjectInfo, Store
 
-__all__ = ["HINT", "LOG", "Log", "Span", "commit_path", "crc_path", "read_log"]
+__all__ = ["HINT", "LOG", "SIDECARS", "Log", "Span", "Way", "commit_path", "crc_path", "read_log"]
 
 LOG = "_delta_log"
 HINT = f"{LOG}/_last_checkpoint"
+SIDECARS = f"{LOG}/_sidecars"
+
+Way = tuple[ObjectInfo, ...]
+"""One way in which the checkpoint of a version was written: one object, or the parts of a multi-part one in their order."""
 
 _COMMIT = re.compile(r"(\d{20})\.json")
 _CRC = re.compile(r"(\d{20})\.crc")
@@ -45,17 +50,16 @@ class Span:
 class Log:
     """One listing of ``_delta_log/``, by version.
 
-    ``checkpoints`` are the complete classic ones: the objects in the order of their parts, one tuple for each way in which
-    the version was written. ``torn`` says which parts of an incomplete one are missing; it is never read or carried.
-    ``v2`` are UUID-named checkpoints.
+    ``checkpoints`` are those that the names show to be complete (what a V2 checkpoint lacks only opening it can tell, see
+    `tear`). ``torn`` says what an incomplete one lacks; it is never read or carried. ``sidecars`` by path.
     """
 
     url: str
     commits: dict[int, ObjectInfo]
     crcs: dict[int, ObjectInfo]
-    checkpoints: dict[int, list[tuple[ObjectInfo, ...]]]
+    checkpoints: dict[int, list[Way]]
     torn: dict[int, str]
-    v2: dict[int, str]
+    sidecars: dict[str, ObjectInfo]
     compacted: dict[tuple[int, int], ObjectInfo]
     hint: ObjectInfo | None
 
@@ -107,16 +111,40 @@ class Log:
     def _torn_text(self) -> str:
         return "; ".join(f"checkpoint {version} is incomplete ({what})" for version, what in sorted(self.torn.items()))
 
+    @staticmethod
+    def has_v2_name(way: Way) -> bool:
+        """Whether it is UUID-named, so surely a V2 checkpoint (PROTOCOL.md, "UUID-named checkpoint")."""
+        return _UUID.fullmatch(way[0].path.rpartition("/")[2]) is not None
+
+    def may_be_v2(self, way: Way, *, feature: bool = False) -> bool:
+        """Whether a checkpoint may name sidecars: it is UUID-named, or there are some, or the table has the ``feature``.
+
+        PROTOCOL.md, "Checkpoints": a classic name may hold V2 content, many parts never do.
+        """
+        return self.has_v2_name(way) or (len(way) == 1 and (feature or bool(self.sidecars)))
+
+    def ways(self, span: Span) -> list[Way]:
+        """The checkpoints of the versions in ``span``, oldest first."""
+        return [
+            way for version in sorted(self.checkpoints) if span.first <= version <= span.last for way in self.checkpoints[version]
+        ]
+
+    def tear(self, version: int, way: Way, missing: Sequence[str]) -> None:
+        """Forget a checkpoint that names sidecars which are not there: readers could not use it."""
+        self.checkpoints[version].remove(way)
+        if not self.checkpoints[version]:
+            del self.checkpoints[version]
+        self.torn[version] = f"{', '.join(missing[:5])} missing"
+
     def newest_checkpoint(self, span: Span) -> int | None:
         """The checkpoint from which readers start."""
         return max((version for version in self.checkpoints if span.first <= version <= span.last), default=None)
 
     def carried(self, span: Span) -> list[ObjectInfo]:
-        """Every object of the log that belongs to ``span``, the hint apart: commits, checksums, checkpoints, compacted logs."""
+        """The objects of the log that belong to ``span``, without checkpoints and hint: commits, checksums, compacted logs."""
         wanted = range(span.first, span.last + 1)
         found = [info for version, info in self.commits.items() if version in wanted]
         found += [info for version, info in self.crcs.items() if version in wanted and version in self.commits]
-        found += [info for version, ways in self.checkpoints.items() if version in wanted for way in ways for info in way]
         found += [info for (low, high), info in self.compacted.items() if low in wanted and high in wanted]
         return found
 
@@ -125,6 +153,7 @@ def read_log(store: Store) -> Log:
     """List the log of the table at the root of ``store``. Foreign names, Hadoop's ``.NAME.crc`` among them, are passed over."""
     log = Log(store.url, {}, {}, {}, {}, {}, {}, None)
     hint: ObjectInfo | None = None
+    sidecars = False
     parts: defaultdict[tuple[int, int], dict[int, ObjectInfo]] = defaultdict(dict)
     for info in store.list(LOG, recursive=False):
         name = info.path.rpartition("/")[2]
@@ -137,7 +166,9 @@ def read_log(store: Store) -> Log:
         elif match := _PART.fullmatch(name):
             parts[int(match[1]), int(match[3])][int(match[2])] = info
         elif match := _UUID.fullmatch(name):
-            log.v2[int(match[1])] = info.path
+            log.checkpoints.setdefault(int(match[1]), []).append((info,))
+        elif info.path.rstrip("/") == SIDECARS:
+            sidecars = True
         elif match := _COMPACTED.fullmatch(name):
             log.compacted[int(match[1]), int(match[2])] = info
         elif info.path == HINT:
@@ -148,6 +179,6 @@ def read_log(store: Store) -> Log:
         else:
             missing = sorted(set(range(1, count + 1)) - there.keys())
             log.torn[version] = f"parts {', '.join(map(str, missing[:5]))} of {count} are missing"
-    return Log(
-        store.url, log.commits, log.crcs, log.checkpoints, log.torn, log.v2, log.compacted, hint,
-    )  # fmt: skip
+    if sidecars:
+        log.sidecars.update((info.path, info) for info in store.list(SIDECARS))
+    return replace(log, hint=hint)

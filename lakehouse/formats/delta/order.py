@@ -3,17 +3,18 @@
 =====================  =======================================================================================================
 the target             puts, one after the other (`|` marks the root: what comes before it shows a reader nothing new)
 =====================  =======================================================================================================
-has no readable log    staged: commits V … base+1 downwards, each with its checksum file. Published: the base
-                       (commit 0, or the oldest complete checkpoint, last part last) `|` checkpoints, compacted logs, hint
+has no readable log    staged: commits V … base+1 downwards, each with its checksum file, and the base's sidecars. Published:
+                       the base (commit 0, or the oldest complete checkpoint, last part last) `|` checkpoints, compacted logs,
+                       hint
 stands at T, files     commits T+1 … V upwards, each after its checksum file; the root is V's
 of T+1…V all there     `|` checkpoints, compacted logs, hint
 stands at T, but some  a checkpoint of V (the source's, else one written here), V's commit `|` commits T+1 … V−1 upwards,
 of T+1…V−1 miss files  checkpoints, compacted logs, hint
 =====================  =======================================================================================================
 
-A commit without its base opens no table, so a first sync is invisible until its last put. Commit by commit would show
-versions whose files are gone (OPTIMIZE, then VACUUM at the source), therefore the third row: Spark and the Delta kernel read V
-from its checkpoint although commits below it are missing.
+A commit without its base opens no table, so a first sync is invisible until its last put. A checkpoint's sidecars are put before
+it, always. Commit by commit would show versions whose files are gone (OPTIMIZE, then VACUUM at the source), therefore the third
+row: Spark and the Delta kernel read V from its checkpoint although commits below it are missing.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from collections.abc import Iterable, Iterator
 
 from lakehouse.checksum import sha256_hex
 from lakehouse.errors import Conflict, LakeError, NotFound, Transfer
-from lakehouse.formats.delta.actions import actions_of, object_key
+from lakehouse.formats.delta.checkpoint import whole_ways
 from lakehouse.formats.delta.follow import compacted_agrees, hint_for
 from lakehouse.formats.delta.log import HINT, Log, commit_path, crc_path, read_log
 from lakehouse.formats.delta.present import present
+from lakehouse.formats.delta.replay import Replay
 from lakehouse.formats.delta.snapshot import checkpoint_publication
 from lakehouse.formats.delta.version import DeltaVersion, commits_in_order
 from lakehouse.parallel import each
@@ -91,12 +93,12 @@ def _base_parts(version: DeltaVersion) -> list[str]:
 
 
 def _stage_unreadable(source: Store, target: Store, version: DeltaVersion) -> Iterator[Written]:
-    """Commits downwards to the base (a checkpoint's own commit with them) and their checksum files.
+    """The base's sidecars, commits downwards to the base (a checkpoint's own commit with them) and their checksum files.
 
     Several at a time: while the base is missing no reader can open the table, so their order decides nothing.
     """
     log, span = version.log, version.span
-    wanted: list[ObjectInfo] = []
+    wanted: list[ObjectInfo] = list(version.base_sidecars)
     for number in range(span.last, span.first - 1, -1):
         if number in log.crcs and number in log.commits:
             wanted.append(log.crcs[number])
@@ -136,9 +138,10 @@ def _upwards(source: Store, version: DeltaVersion, numbers: Iterable[int]) -> It
 def _jump(source: Store, target: Store, version: DeltaVersion) -> Iterator[Publication]:
     """A checkpoint of V, then V's commit. What lies between is filled in by `_after`."""
     number = version.number
-    ways = version.log.checkpoints.get(number)
+    ways = whole_ways(source, version.log, version.log.checkpoints.get(number, ()), v2=version.has_v2)
     if ways:
-        yield from (publication(source, part.path) for part in ways[0])
+        way, sidecars = ways[0]
+        yield from (publication(source, part.path) for part in (*sidecars, *way))
     else:
         yield checkpoint_publication(source, target, version)
     yield from _upwards(source, version, [number])
@@ -149,32 +152,28 @@ def _files_are_there(source: Store, target: Store, version: DeltaVersion, held: 
 
     Those live at V, and at ``held``, are there. What remains was added after ``held`` and removed again before V.
     """
-    added: set[str] = set()
-    passing: set[str] = set()
+    between = Replay(continues=True)
     for number, data in commits_in_order(source, range(held + 1, version.number + 1)):
-        where = f"{source.url}: commit {number}"
-        for kind, fields in actions_of(where, data):
-            if kind == "add":
-                added.add(object_key(where, fields.get("path")))
-            elif kind == "remove" and (key := object_key(where, fields.get("path"))) in added:
-                passing.add(key)
-    if not passing:
-        return True
-    return {info.path for info in present(target, passing)} == passing
+        between.commit(f"{source.url}: commit {number}", data, source.url)
+    between.settle()
+    passing = between.older.keys()
+    return not passing or {info.path for info in present(target, passing)} == passing
 
 
 def _after(source: Store, version: DeltaVersion, theirs: Log, done: set[str]) -> Iterator[Publication]:
     """What follows the root: commits that were jumped over, then checkpoints, compacted logs, and last the hint."""
     log, span = version.log, version.span
-    there = {info.path for info in theirs.carried(span)} | done
+    there = {info.path for info in theirs.carried(span)} | {part.path for way in theirs.ways(span) for part in way} | done
     numbers = range(span.first, span.last + 1)
     staged = not done.isdisjoint(_base_parts(version))
     if not staged:
         yield from (put for put in _upwards(source, version, numbers) if put.path not in there)
-    for number in sorted(log.checkpoints):
-        if number in numbers:
-            for way in log.checkpoints[number]:
-                yield from (publication(source, part.path) for part in way if part.path not in there)
+    missing = [way for way in log.ways(span) if any(part.path not in there for part in way)]
+    there.update(theirs.sidecars)
+    for way, sidecars in whole_ways(source, log, missing, v2=version.has_v2):
+        parts = [part.path for part in (*sidecars, *way) if part.path not in there]
+        yield from (publication(source, path) for path in parts)
+        there.update(parts)
     for (low, high), info in sorted(log.compacted.items()):
         if low in numbers and high in numbers and info.path not in there and compacted_agrees(source, version, low, high):
             yield publication(source, info.path)

@@ -1,6 +1,6 @@
 """Replaying a log: which files a version needs, which only its history needs, and whether all of it can be carried.
 
-PROTOCOL.md, "Action Reconciliation". Streams; what is held is one size a path.
+PROTOCOL.md, "Action Reconciliation". Streams; what is held is one size a path, and one entry for each live deletion vector.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lakehouse.errors import Unsupported
-from lakehouse.formats.delta.actions import actions_of, object_key, refuse_vector, size_of
+from lakehouse.formats.delta.actions import actions_of, object_key, size_of
 from lakehouse.formats.delta.checkpoint import FILE_COLUMNS, checkpoint_actions
 from lakehouse.formats.delta.features import check_protocol
-from lakehouse.formats.delta.version import DeltaVersion, commits_in_order, refuse_v2_rows
+from lakehouse.formats.delta.vectors import Vector, vector_of
+from lakehouse.formats.delta.version import DeltaVersion, commits_in_order
 from lakehouse.store import Store
 
 __all__ = ["Replay", "replay"]
@@ -20,70 +21,128 @@ __all__ = ["Replay", "replay"]
 
 @dataclass(slots=True)
 class Replay:
-    """Object key → size in bytes. ``live`` at the version; ``older`` are all others that the retained log names.
+    """Object key → size in bytes. A logical file is a data file and its deletion vector, so the key of ``masked`` is both.
+
+    ``live``: data files at the version; until `settle`, those without a vector only, and ``masked`` has the others: their size
+    and the vector's file. ``vectors``: files of live vectors, with the size that the vectors seen in them make. ``older`` are
+    all others that adds and removes of the retained log name, ``changes`` those that cdc actions name.
 
     ``continues``: an earlier version is at the target already, with the files that were live at it, so a remove of a file that
-    was not added since needs nothing.
+    was not added since needs nothing. Where the same commit adds that file again with another vector (DELETE, UPDATE, RESTORE),
+    the file is one of ``there``.
     """
 
     live: dict[str, int] = field(default_factory=dict)
+    masked: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+    vectors: dict[str, int] = field(default_factory=dict)
     older: dict[str, int] = field(default_factory=dict)
+    changes: dict[str, int] = field(default_factory=dict)
+    there: set[str] = field(default_factory=set)
     continues: bool = False
+    _ends: dict[str, int] = field(default_factory=dict)
+
+    def commit(self, where: str, data: bytes, url: str) -> None:
+        """All actions of one commit. ``where`` names it in the errors of `replay`."""
+        added: dict[str, str] = {}
+        taken: dict[str, str] = {}
+        for kind, fields in actions_of(where, data):
+            if kind in ("add", "remove"):
+                key, vector = object_key(where, fields.get("path")), self._vector(where, fields)
+                if kind == "add":
+                    if self.continues:
+                        added[key] = vector.id
+                    self._add(key, vector, size_of(fields))
+                elif not self._remove(key, vector, size_of(fields)):
+                    taken[key] = vector.id
+            else:
+                self.apply(where, kind, fields, url)
+        self.there.update(key for key, unique in taken.items() if added.get(key, unique) != unique)
 
     def apply(self, where: str, kind: str, fields: dict[str, Any], url: str) -> None:
-        """One action. ``where`` names its commit or checkpoint in the errors of `replay`."""
+        """One action of a checkpoint, or one of a commit that is no file action."""
         if kind == "add":
-            refuse_vector(where, fields)
-            key = object_key(where, fields.get("path"))
-            self.older.pop(key, None)
-            self.live[key] = size_of(fields)
+            self._add(object_key(where, fields.get("path")), self._vector(where, fields), size_of(fields))
         elif kind == "remove":
-            refuse_vector(where, fields)
-            key = object_key(where, fields.get("path"))
-            if key in self.live or not self.continues:
-                self.older[key] = self.live.pop(key, size_of(fields))
+            self._remove(object_key(where, fields.get("path")), self._vector(where, fields), size_of(fields))
         elif kind == "cdc":
-            self.older[object_key(where, fields.get("path"))] = size_of(fields)
+            self.changes[object_key(where, fields.get("path"))] = size_of(fields)
         elif kind == "protocol":
             check_protocol(url, fields)
         elif kind == "metaData" and (fields.get("format") or {}).get("provider", "parquet") != "parquet":
             raise Unsupported(f"{where}: its data files are {fields['format']['provider']}, not parquet")
 
+    def _vector(self, where: str, fields: dict[str, Any]) -> Vector:
+        vector = vector_of(where, fields)
+        if vector.file:
+            self._ends[vector.file] = max(vector.end, self._ends.get(vector.file, 0))
+        return vector
+
+    def _add(self, key: str, vector: Vector, size: int) -> None:
+        if vector.id:
+            self.masked[key, vector.id] = (size, vector.file)
+        else:
+            self.live[key] = size
+
+    def _remove(self, key: str, vector: Vector, size: int) -> bool:
+        """False when the file was not added since the version that this continues."""
+        known = (key, vector.id) in self.masked if vector.id else key in self.live
+        if not known and self.continues:
+            return False
+        kept, _ = self.masked.pop((key, vector.id), (size, "")) if vector.id else (self.live.pop(key, size), "")
+        self.older[key] = kept
+        if vector.file:
+            self.older[vector.file] = vector.end
+        return True
+
     def restart(self) -> None:
         """A checkpoint states the whole live set anew."""
-        self.older.update(self.live)
-        self.live = {}
+        self._fold()
+        self.older |= self.live | self.vectors
+        self.live, self.vectors = {}, {}
+
+    def _fold(self) -> None:
+        for (key, _), (size, file) in self.masked.items():
+            self.live[key] = size
+            if file:
+                self.vectors[file] = self._ends[file]
+        self.masked = {}
+
+    def settle(self) -> None:
+        """At the end of the log: files that are live under any vector are live, and then they are nothing else."""
+        self._fold()
+        for key in self.there:
+            self.live.pop(key, None)
+            self.older.pop(key, None)
+        for names in (self.live, self.vectors):
+            for key in names:
+                self.older.pop(key, None)
+                self.changes.pop(key, None)
 
 
 def replay(store: Store, version: DeltaVersion, since: int | None = None) -> Replay:
     """What ``version`` and its retained history need; with ``since`` only what the commits after it name.
 
     The live set is the one that readers see: the newest checkpoint's, then the commits after it. Where a log's checkpoint and
-    its commits disagree, the files of both are named. Raises `Unsupported` (absolute paths, deletion vectors, features) and
-    `NotFound` (a commit or checkpoint that cannot be read).
+    its commits disagree, the files of both are named. Raises `Unsupported` (absolute paths, features) and `NotFound` (a commit
+    or checkpoint that cannot be read).
     """
     found, log, span, url = Replay(), version.log, version.span, store.url
+    start, newest = span.first + span.checkpoint, log.newest_checkpoint(span)
     if since is not None and since >= span.first:
-        found.continues = True
-        for number, data in commits_in_order(store, range(since + 1, span.last + 1)):
-            for kind, fields in actions_of(where := f"{url}: commit {number}", data):
-                found.apply(where, kind, fields, url)
-        return found
-    newest = log.newest_checkpoint(span)
-    if span.checkpoint:
+        found.continues, start, newest = True, since + 1, None
+    elif span.checkpoint:
         _apply_checkpoint(store, version, span.first, found)
-    for number, data in commits_in_order(store, range(span.first + span.checkpoint, span.last + 1)):
-        for kind, fields in actions_of(where := f"{url}: commit {number}", data):
-            found.apply(where, kind, fields, url)
+    for number, data in commits_in_order(store, range(start, span.last + 1)):
+        found.commit(f"{url}: commit {number}", data, url)
         if number == newest:
             _apply_checkpoint(store, version, number, found)
+    found.settle()
     return found
 
 
 def _apply_checkpoint(store: Store, version: DeltaVersion, number: int, found: Replay) -> None:
     found.restart()
     where = f"{store.url}: checkpoint {number}"
-    for kind, fields in checkpoint_actions(store, version.log.checkpoints[number][0], FILE_COLUMNS):
-        refuse_v2_rows(store.url, number, kind)
+    for kind, fields in checkpoint_actions(store, version.log, number, FILE_COLUMNS):
         if kind != "remove" or fields.get("path") is not None:
             found.apply(where, kind, fields, store.url)

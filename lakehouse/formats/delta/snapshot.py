@@ -1,6 +1,7 @@
 """Writing a checkpoint of a version that the source has none of (needed by one put order only, see `order`).
 
-PROTOCOL.md, "V1 Spec" and "Checkpoint Schema". The whole state is held in memory for it: about 2.5 kB a file.
+PROTOCOL.md, "V1 Spec" and "Checkpoint Schema"; "Checkpoints" allows a classic V1 one to every table, also where the feature
+v2Checkpoint is on. The whole state is held in memory for it: about 2.5 kB a file.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from typing import Any
 
 from lakehouse.checksum import sha256_hex
 from lakehouse.errors import Conflict, NotFound, Unsupported
-from lakehouse.formats.delta.actions import actions_of, object_key, refuse_vector
-from lakehouse.formats.delta.checkpoint import FILE_COLUMNS, checkpoint_actions
+from lakehouse.formats.delta.actions import actions_of, object_key
+from lakehouse.formats.delta.checkpoint import FILE_COLUMNS, checkpoint_actions, part_actions
 from lakehouse.formats.delta.log import LOG
+from lakehouse.formats.delta.vectors import vector_id
 from lakehouse.formats.delta.version import DeltaVersion, commits_in_order
 from lakehouse.store import ObjectInfo, Store
 from lakehouse.table import Publication
@@ -21,25 +23,28 @@ from lakehouse.table import Publication
 __all__ = ["State", "checkpoint_publication", "state_at", "write_checkpoint"]
 
 _DERIVED = {"stats_parsed": "stats", "partitionValues_parsed": "partitionValues"}
+_VECTOR_FIELDS = {"storageType", "pathOrInlineDv", "offset", "sizeInBytes", "cardinality", "maxRowIndex"}
 _NOT_IN_STATE = ("commitInfo", "cdc", "checkpointMetadata", "sidecar")
 
 
 @dataclass(slots=True)
 class State:
-    """A reconciled state (PROTOCOL.md, "Action Reconciliation"): the newest action for each key."""
+    """A reconciled state (PROTOCOL.md, "Action Reconciliation"): the newest action for each key.
+
+    The key of a file is its object key and its deletion vector's id ("" without one).
+    """
 
     protocol: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     transactions: dict[str, dict[str, Any]] = field(default_factory=dict)
     domains: dict[str, dict[str, Any]] = field(default_factory=dict)
-    adds: dict[str, dict[str, Any]] = field(default_factory=dict)
-    removes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    adds: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    removes: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
     def apply(self, where: str, kind: str, fields: dict[str, Any]) -> None:
         """One action. Raises `Unsupported` for a kind that a V1 checkpoint has no column for."""
         if kind in ("add", "remove"):
-            refuse_vector(where, fields)
-            key = object_key(where, fields.get("path"))
+            key = (object_key(where, fields.get("path")), vector_id(fields))
             self.adds.pop(key, None)
             self.removes.pop(key, None)
             (self.adds if kind == "add" else self.removes)[key] = {**fields, "dataChange": False}
@@ -61,7 +66,7 @@ def state_at(store: Store, version: DeltaVersion) -> State:
     newest = log.newest_checkpoint(version.span)
     if newest is not None:
         start = newest + 1
-        for kind, fields in checkpoint_actions(store, log.checkpoints[newest][0]):
+        for kind, fields in checkpoint_actions(store, log, newest):
             state.apply(f"{store.url}: checkpoint {newest}", kind, fields)
     for number, data in commits_in_order(store, range(start, version.number + 1)):
         for kind, fields in actions_of(where := f"{store.url}: commit {number}", data):
@@ -84,8 +89,8 @@ def checkpoint_publication(source: Store, target: Store, version: DeltaVersion) 
         return Publication(path, len(data), sha256_hex(data), lambda: data)
     if there != data:
         live = {
-            object_key(path, fields.get("path"))
-            for kind, fields in checkpoint_actions(target, [ObjectInfo(path, len(there))], FILE_COLUMNS)
+            (object_key(path, fields.get("path")), vector_id(fields))
+            for kind, fields in part_actions(target, ObjectInfo(path, len(there)), FILE_COLUMNS)
             if kind == "add"
         }
         if live != state.adds.keys():
@@ -128,6 +133,8 @@ def _expressible(where: str, kind: str, fields: dict[str, Any], names: set[str])
     for name, value in fields.items():
         if value is None:
             continue
+        if name == "deletionVector" and (unknown := {k for k, v in value.items() if v is not None} - _VECTOR_FIELDS):
+            raise Unsupported(f"{where}: cannot write a checkpoint that holds {kind}.{name}.{min(unknown)}")
         if name in names:
             kept[name] = value
         elif name not in _DERIVED or fields.get(_DERIVED[name]) is None:
@@ -140,7 +147,14 @@ def _schema() -> Any:
 
     text, number, flag = pa.string(), pa.int64(), pa.bool_()
     texts = pa.map_(text, text)
-    file = [("path", text), ("partitionValues", texts), ("size", number), ("tags", texts), ("stats", text)]
+    vector = [
+        ("storageType", text), ("pathOrInlineDv", text), ("offset", pa.int32()), ("sizeInBytes", pa.int32()),
+        ("cardinality", number), ("maxRowIndex", number),
+    ]  # fmt: skip
+    file = [
+        ("path", text), ("partitionValues", texts), ("size", number), ("tags", texts), ("stats", text),
+        ("deletionVector", pa.struct(vector)),
+    ]  # fmt: skip
     tracking = [("baseRowId", number), ("defaultRowCommitVersion", number)]
     columns = {
         "txn": [("appId", text), ("version", number), ("lastUpdated", number)],

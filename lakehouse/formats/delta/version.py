@@ -11,14 +11,14 @@ from typing import Any
 from lakehouse.checksum import sha256_hex
 from lakehouse.errors import Config, LakeError, NotFound, Transfer, Unsupported
 from lakehouse.formats.delta.actions import Action, actions_of, committed_at
-from lakehouse.formats.delta.checkpoint import STATE_COLUMNS, V2_COLUMNS, checkpoint_actions
+from lakehouse.formats.delta.checkpoint import STATE_COLUMNS, named_sidecars, part_actions
 from lakehouse.formats.delta.features import check_protocol
 from lakehouse.formats.delta.log import Log, Span, commit_path, read_log
 from lakehouse.parallel import each
-from lakehouse.store import Store
+from lakehouse.store import ObjectInfo, Store
 from lakehouse.table import TableVersion
 
-__all__ = ["DeltaVersion", "commits_in_order", "pin_version", "refuse_v2_rows"]
+__all__ = ["DeltaVersion", "commits_in_order", "pin_version"]
 
 _WORKERS = 8
 _AHEAD = 32
@@ -28,17 +28,23 @@ _AHEAD = 32
 class DeltaVersion(TableVersion):
     """A version of a Delta table: the log as it was listed, the versions that can be read, and the state's small parts.
 
-    ``not_carried`` is filled by `DeltaFormat.files`.
+    ``base_sidecars`` are those of the checkpoint that the history starts from. ``not_carried`` is filled by `DeltaFormat.files`.
     """
 
     log: Log
     span: Span
     protocol: dict[str, Any]
     metadata: dict[str, Any]
+    base_sidecars: tuple[ObjectInfo, ...] = ()
 
     @property
     def number(self) -> int:
         return self.span.last
+
+    @property
+    def has_v2(self) -> bool:
+        """Whether any checkpoint may be a V2 one (PROTOCOL.md, "V2 Checkpoint Table Feature")."""
+        return "v2Checkpoint" in (self.protocol.get("readerFeatures") or ())
 
 
 def commits_in_order(store: Store, versions: Iterable[int]) -> Iterator[tuple[int, bytes]]:
@@ -59,12 +65,6 @@ def commits_in_order(store: Store, versions: Iterable[int]) -> Iterator[tuple[in
             yield number, found[number]
 
 
-def refuse_v2_rows(url: str, number: int, kind: str) -> None:
-    """Raise `Unsupported` for the actions that only V2 checkpoints hold, whatever the file is called."""
-    if kind in ("checkpointMetadata", "sidecar"):
-        raise Unsupported(f"{url}: checkpoint {number} is a V2 checkpoint (feature v2Checkpoint); these are not carried yet")
-
-
 def pin_version(store: Store, version: str | None) -> DeltaVersion:
     """The newest version of the table at ``store``, or the one named.
 
@@ -75,16 +75,15 @@ def pin_version(store: Store, version: str | None) -> DeltaVersion:
     if version is not None and not version.isdecimal():
         raise Config(f"{version}: a Delta version is a number")
     log = read_log(store)
-    if log.newest is None and not log.torn and not log.v2:
+    if log.newest is None and not log.torn:
         raise NotFound(f"{store.url}: no Delta table here (_delta_log holds no commit and no checkpoint)")
     wanted = None if version is None else int(version)
-    _refuse_v2_names(log, wanted)
     try:
-        span = log.require_span(wanted)
+        span, sidecars, rows = _readable(store, log, wanted)
     except NotFound:
         log = read_log(store)
-        span = log.require_span(wanted)
-    state = _state(store, log, span)
+        span, sidecars, rows = _readable(store, log, wanted)
+    state = _state(store, log, span, rows)
     url = store.url
     if "metaData" not in state:
         raise NotFound(f"{url}: the log has no metaData action up to version {span.last}, so the table has no schema")
@@ -103,6 +102,7 @@ def pin_version(store: Store, version: str | None) -> DeltaVersion:
     return DeltaVersion(
         format="delta", id=str(span.last), table_id=state["metaData"].get("id"), committed_at=at, root=root, root_sha256=digest,
         log=log, span=span, protocol=state["protocol"], metadata=state["metaData"],
+        base_sidecars=sidecars,
     )  # fmt: skip
 
 
@@ -114,37 +114,41 @@ def _root(store: Store, log: Log, span: Span) -> tuple[str, bytes]:
     return log.checkpoints[span.last][0][-1].path, b""
 
 
-def _refuse_v2_names(log: Log, wanted: int | None) -> None:
-    found = [number for number in log.v2 if wanted is None or number <= wanted]
-    if found:
-        refuse_v2_rows(log.url, max(found), "checkpointMetadata")
+def _readable(store: Store, log: Log, wanted: int | None) -> tuple[Span, tuple[ObjectInfo, ...], list[Action]]:
+    """The span up to ``wanted``, the sidecars of the checkpoint it starts from, and the small rows of its newest checkpoint.
+
+    A checkpoint that lacks a sidecar is torn; then what is left of the log may have another span.
+    """
+    while True:
+        span = log.require_span(wanted)
+        newest = log.newest_checkpoint(span)
+        base: tuple[ObjectInfo, ...] = ()
+        rows: list[Action] = []
+        starts = {number for number in (newest, span.first if span.checkpoint else None) if number is not None}
+        for number in sorted(starts, reverse=True):
+            way = log.checkpoints[number][0]
+            if number != newest and not log.may_be_v2(way):
+                continue
+            found = [row for part in way for row in part_actions(store, part, STATE_COLUMNS)]
+            sidecars, missing = named_sidecars(f"{store.url}: checkpoint {number}", log, found)
+            if missing:
+                log.tear(number, way, missing)
+                break
+            rows = found if number == newest else rows
+            base = sidecars if span.checkpoint and number == span.first else base
+        else:
+            return span, base, rows
 
 
-def _state(store: Store, log: Log, span: Span) -> dict[str, dict[str, Any]]:
-    """The newest protocol and metaData, read as every reader does: the newest checkpoint, then the commits after it."""
-    state: dict[str, dict[str, Any]] = {}
-    start = span.first
+def _state(store: Store, log: Log, span: Span, rows: list[Action]) -> dict[str, dict[str, Any]]:
+    """The newest protocol and metaData, read as every reader does: the newest checkpoint (``rows``), then later commits."""
+    state: dict[str, dict[str, Any]] = dict(rows)
     checkpoint = log.newest_checkpoint(span)
-    if checkpoint is not None:
-        start = checkpoint + 1
-        state.update(checkpoint_actions(store, log.checkpoints[checkpoint][0], STATE_COLUMNS))
-        for kind in state:
-            refuse_v2_rows(store.url, checkpoint, kind)
+    start = span.first if checkpoint is None else checkpoint + 1
     for number, data in commits_in_order(store, range(start, span.last + 1)):
         actions = actions_of(f"{store.url}: commit {number}", data)
         state.update((kind, fields) for kind, fields in actions if kind in ("protocol", "metaData"))
-    if "v2Checkpoint" in (state.get("protocol", {}).get("readerFeatures") or ()):
-        _refuse_v2_content(store, log, span)
     return state
-
-
-def _refuse_v2_content(store: Store, log: Log, span: Span) -> None:
-    for number, ways in log.checkpoints.items():
-        if span.first <= number <= span.last:
-            for way in ways:
-                actions: Iterator[Action] = checkpoint_actions(store, way, V2_COLUMNS)
-                for kind, _ in actions:
-                    refuse_v2_rows(store.url, number, kind)
 
 
 def schema_fields(metadata: dict[str, Any]) -> list[dict[str, Any]]:
