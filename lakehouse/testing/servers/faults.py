@@ -129,6 +129,10 @@ class FaultProxy:
 
     async def _close(self) -> None:
         """Stop listening and drop every connection: a client that does not read must not hold the proxy up."""
+        for listening in self._server.sockets:
+            self._loop.remove_reader(listening.fileno())
+        for _ in range(5):  # asyncio forgets to close what was accepted a moment before Server.close()
+            await asyncio.sleep(0)
         self._server.close()
         for client in self._clients:
             client.transport.abort()
