@@ -23,6 +23,7 @@ __all__ = ["LocalStore"]
 
 _TEMPORARY = ".lake-partial-"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _LOST = (errno.EIO, errno.ETIMEDOUT, errno.ESTALE, errno.EINTR, errno.EMFILE, errno.ENFILE)
 
 
@@ -108,7 +109,11 @@ class LocalStore:
     def _walk(
         self, folder: str, start: str, recursive: bool, above: frozenset[tuple[int, int]] = frozenset()
     ) -> Iterator[ObjectInfo]:
-        """The files below ``folder``; links are followed, but not in circles. What vanishes meanwhile is left out."""
+        """The files below ``folder``; links are followed, but not in circles. What vanishes meanwhile is left out.
+
+        A link that leads nowhere is `NotFound`, and what is neither file nor folder `Unsupported`: left out, they would look
+        as if they had been deleted.
+        """
         with self._translating(start.rstrip("/")):
             try:
                 here = os.stat(folder)
@@ -126,14 +131,22 @@ class LocalStore:
             with self._translating(path):
                 try:
                     status = entry.stat()
-                except FileNotFoundError:
-                    continue
+                except OSError as error:
+                    if error.errno not in _NOWHERE:
+                        raise
+                    if not os.path.islink(entry.path):
+                        continue
+                    raise NotFound(f"{self._url}/{path}: is a link to {os.readlink(entry.path)}, which is not there") from None
             if stat.S_ISDIR(status.st_mode):
                 if recursive:
                     yield from self._walk(entry.path, f"{path}/", True, above | {identity})
                 else:
                     yield ObjectInfo(f"{path}/", 0)
-            elif stat.S_ISREG(status.st_mode) and not (status.st_size == 0 and path.endswith("_$folder$")):
+            elif not stat.S_ISREG(status.st_mode):
+                raise Unsupported(
+                    f"{self._url}/{path}: is a {_kind(status.st_mode)}, neither file nor folder; it cannot be carried"
+                )
+            elif status.st_size > 0 or not path.endswith("_$folder$"):
                 yield _info(path, status)
 
     def _file(self, path: str) -> str:
@@ -221,6 +234,10 @@ def _translated(error: OSError, where: str) -> LakeError:
     if error.errno in _FULL:
         return Transfer(f"{where}: the disk is full ({what}); nothing was written, make room and run again")
     return Transfer(f"{where}: {what}", transient=error.errno in _LOST)
+
+
+def _kind(mode: int) -> str:
+    return "named pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
 
 
 def _info(path: str, status: os.stat_result) -> ObjectInfo:

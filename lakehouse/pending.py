@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
 from lakehouse.receipt import from_line, to_line
@@ -35,7 +36,7 @@ class Pending:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._lines and kind is not None:
+        if self._lines:
             self._flush()
 
     def add(self, written: Written) -> None:
@@ -56,7 +57,8 @@ def read_pending(store: Store, number: int) -> dict[str, Written] | None:
     noted: dict[str, Written] = {}
     for info in store.list(f"pending/{number:020d}"):
         found = True
-        for line in store.get(info.path).decode().splitlines():
-            written = from_line(line)
-            noted[written.path] = written
+        for line in store.get(info.path).decode(errors="replace").splitlines():
+            with suppress(ValueError, TypeError):  # a line that nobody can read notes nothing
+                written = from_line(line)
+                noted[written.path] = written
     return noted if found else None

@@ -33,7 +33,8 @@ class Copy:
 
     * ``copy``: nothing is known at the target; put if-absent;
     * ``compare``: the target has (or had) an object of this name; hash both, keep it when equal;
-    * ``replace``: as compare, and a different object is overwritten (plain Parquet with ``in_place`` only).
+    * ``replace``: as compare, and a different object is overwritten: with ``in_place`` what the source changed, and what a run of
+      ours found damaged; only while it is still the object that we recorded.
 
     ``known`` is what an earlier run recorded of it.
     """
@@ -135,17 +136,21 @@ def make_plan(
         if action is None:
             plan.keep.add(file.size)
             continue
-        if action == "compare" and in_place:
+        if action == "compare" and in_place and record is not None and is_same(record, found):
             action = "replace"
         plan.copy.add(file.size)
         plan._copies.append(Copy(file, action, record))
     if listing_is_table:
-        plan.deletions = tuple(
-            sorted(path for path, record in known.items() if path not in seen and record.origin != "published")
-        )
+        plan.deletions = tuple(sorted(path for path in known if path not in seen))
         if plan.deletions and not delete:
             raise Conflict(
                 f"{len(plan.deletions)} file(s) of the replica are gone at the source, first {plan.deletions[0]}: "
                 "nothing was changed; --delete removes them from the replica"
+            )
+        there = present or {}
+        changed = [path for path in plan.deletions if path in there and not is_same(known[path], there[path])]
+        if changed:
+            raise Conflict(
+                f"{changed[0]}: was changed at the target by somebody else; it is not deleted, and nothing was changed"
             )
     return plan

@@ -46,8 +46,16 @@ def _put(target: Store, path: str, data: bytes) -> None:
         if target.get(path) != data:
             raise Conflict(f"{target.url}/{path}: another writer put it first; nothing was overwritten") from None
         return
-    if not target.traits.confirms_put and target.get(path) != data:
-        raise Verification(f"{target.url}/{path}: does not hold the bytes that were put; the store damaged them")
+    _read_back(target, path, data)
+
+
+def _read_back(target: Store, path: str, data: bytes) -> None:
+    """See that ``data`` arrived. It is ours and nobody else's, so once it is put again where the store damaged it."""
+    if target.traits.confirms_put or target.get(path) == data:
+        return
+    target.put(path, data, size=len(data))
+    if target.get(path) != data:
+        raise Verification(f"{target.url}/{path}: does not hold the bytes that were put, twice; the store damages them")
 
 
 def _put_hint(target: Store, path: str, data: bytes) -> None:
@@ -57,3 +65,4 @@ def _put_hint(target: Store, path: str, data: bytes) -> None:
     except NotFound:
         pass
     target.put(path, data, size=len(data))
+    _read_back(target, path, data)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
@@ -32,6 +33,7 @@ __all__ = ["FULL_EVERY", "LATEST", "LEVELS", "Chain", "Level", "Receipt", "known
 
 SCHEMA_VERSION = 1
 LATEST = "latest.json"
+_RECEIPT = re.compile(r"receipts/(\d{20})\.json")
 FULL_EVERY = 100
 """Every so many receipts the inventory lists all objects, so that a reader needs no older one."""
 
@@ -59,7 +61,8 @@ class Receipt:
     ``kept`` counts what earlier receipts vouch for. ``proof`` is the lowest of ``proof_copied`` and theirs, and
     ``proof_kept_oldest_at`` the end of the oldest run that it stands on. ``not_carried`` counts files of older versions
     that were gone at the source, ``lost_versions`` names versions that were cleaned up there before they could be carried.
-    ``supersedes`` numbers the unfinished receipt that this one replaces.
+    ``supersedes`` numbers the unfinished receipt that this one replaces. ``full``: the inventory lists all objects, so that no
+    older receipt is needed.
     """
 
     number: int
@@ -88,6 +91,7 @@ class Receipt:
     inventory: str
     previous_sha256: str | None
     supersedes: int | None = None
+    full: bool = False
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -128,11 +132,16 @@ def receipt_path(number: int) -> str:
 
 @dataclass(slots=True)
 class Chain:
-    """The receipts of one target. ``finished`` is the newest that `latest.json` names; ``later`` come after it, ascending."""
+    """The receipts of one target. ``finished`` is the newest that `latest.json` names; ``later`` come after it, ascending.
+
+    ``broken``: what is there cannot be believed; then there is neither, and ``last_number`` is the highest number in use.
+    """
 
     finished: Receipt | None = None
     later: list[Receipt] = field(default_factory=list)
     sha256: dict[int, str] = field(default_factory=dict)
+    broken: bool = False
+    last_number: int = 0
 
     @property
     def newest(self) -> Receipt | None:
@@ -140,7 +149,7 @@ class Chain:
 
     @property
     def next_number(self) -> int:
-        return self.newest.number + 1 if self.newest else 1
+        return self.newest.number + 1 if self.newest else self.last_number + 1
 
 
 def read_latest(store: Store) -> tuple[Receipt, str] | None:
@@ -158,25 +167,41 @@ def read_latest(store: Store) -> tuple[Receipt, str] | None:
 
 
 def read_chain(store: Store) -> Chain:
-    """The newest receipts: from the one that `latest.json` names up, one by one until there is none.
+    """The newest receipts: the one that `latest.json` names, and those after it, one by one until there is none.
 
-    `latest.json` is a hint: where it is missing or damaged, the receipts themselves are listed.
-    Raises `Verification` for a damaged receipt.
+    `latest.json` is a hint: where it is missing, damaged or says something else than the receipt itself, the receipts are listed
+    and none counts as finished. A chain with a gap, a damaged receipt or a wrong link is ``broken``: nothing is taken from it.
     """
-    chain = Chain()
-    latest = read_latest(store)
-    if latest is not None:
-        chain.finished = latest[0]
-        chain.sha256[latest[0].number] = latest[1]
-        number = latest[0].number + 1
+    latest, numbers = read_latest(store), []
+    if latest is None:
+        chain, numbers = Chain(), _numbers(store)
+        number = numbers[0] if numbers else 1
+    elif _get_or_none(store, receipt_path(latest[0].number)) == latest[0].to_bytes():
+        chain, number = Chain(latest[0], sha256={latest[0].number: latest[1]}), latest[0].number + 1
     else:
-        numbers = [int(info.path[9:29]) for info in store.list("receipts") if info.path.endswith(".json")]
-        number = min(numbers, default=1)
+        return broken_chain(store)
     while (data := _get_or_none(store, receipt_path(number))) is not None:
-        chain.later.append(Receipt.from_bytes(data, f"{store.url}/{receipt_path(number)}"))
+        before = chain.sha256.get(number - 1)
+        try:
+            receipt = Receipt.from_bytes(data, f"{store.url}/{receipt_path(number)}")
+        except Verification:
+            return broken_chain(store)
+        if before is not None and receipt.previous_sha256 != before:
+            return broken_chain(store)
+        chain.later.append(receipt)
         chain.sha256[number] = sha256_hex(data)
         number += 1
-    return chain
+    return broken_chain(store) if numbers and number <= numbers[-1] else chain
+
+
+def broken_chain(store: Store) -> Chain:
+    """The chain of a target whose receipts cannot be believed: the next one stands on its own, above all that are there."""
+    numbers = _numbers(store)
+    return Chain(broken=True, last_number=numbers[-1] if numbers else 0)
+
+
+def _numbers(store: Store) -> list[int]:
+    return sorted(int(match[1]) for info in store.list("receipts") if (match := _RECEIPT.fullmatch(info.path)))
 
 
 def _get_or_none(store: Store, path: str) -> bytes | None:
@@ -186,24 +211,24 @@ def _get_or_none(store: Store, path: str) -> bytes | None:
         return None
 
 
-def read_all(store: Store, upto: int) -> Iterator[tuple[Receipt, str]]:
-    """Receipts 1 to ``upto`` (those still there after a prune) with their SHA-256, checked to be one chain.
+def read_back(store: Store, upto: int) -> list[tuple[Receipt, str]]:
+    """Receipt ``upto`` and those before it that it stands on (down to the nearest full one), ascending, with their SHA-256.
 
-    Raises `Verification` where a receipt does not hold the hash of the one before it.
+    Raises `Verification` where one is gone, damaged, or does not hold the hash of the one before it.
     """
-    previous: str | None = None
-    for number in range(1, upto + 1):
+    found: list[tuple[Receipt, str]] = []
+    for number in range(upto, 0, -1):
         where = f"{store.url}/{receipt_path(number)}"
         data = _get_or_none(store, receipt_path(number))
         if data is None:
-            if previous is not None:
-                raise Verification(f"{where}: a receipt in the middle of the chain is gone")
-            continue
+            raise Verification(f"{where}: a receipt of the chain is gone")
         receipt = Receipt.from_bytes(data, where)
-        if previous is not None and receipt.previous_sha256 != previous:
-            raise Verification(f"{where}: does not follow receipt {number - 1} (its SHA-256 differs): one of them was edited")
-        previous = sha256_hex(data)
-        yield receipt, previous
+        if found and found[-1][0].previous_sha256 != sha256_hex(data):
+            raise Verification(f"{where}: receipt {number + 1} does not follow it (its SHA-256 differs): one of them was edited")
+        found.append((receipt, sha256_hex(data)))
+        if receipt.full:
+            break
+    return found[::-1]
 
 
 def to_line(written: Written) -> str:
@@ -259,18 +284,12 @@ def known_objects(store: Store, upto: int, finished: int) -> dict[str, Written]:
     """The newest record of every object that receipts up to number ``upto`` name, by path.
 
     What a receipt above ``finished`` was only going to publish or delete is left out: its run did not end.
+    Raises `Verification` for receipts or inventories that cannot be believed.
     """
-    receipts: list[Receipt] = []
-    for number in range(upto, 0, -1):
-        data = _get_or_none(store, receipt_path(number))
-        if data is None:
-            break
-        receipts.append(Receipt.from_bytes(data, f"{store.url}/{receipt_path(number)}"))
-        if number % FULL_EVERY == 0:
-            break
+    receipts = [receipt for receipt, _ in read_back(store, upto)]
     unfinished = {receipt.supersedes for receipt in receipts} | set(range(finished + 1, upto + 1))
     known: dict[str, Written] = {}
-    for receipt in reversed(receipts):
+    for receipt in receipts:
         for written in read_inventory(store, receipt.inventory):
             if written.origin in ("published", "deleted") and receipt.number in unfinished:
                 continue
@@ -291,10 +310,10 @@ def claim(store: Store, receipt: Receipt) -> str:
     return sha256_hex(data)
 
 
-def finish(store: Store, receipt: Receipt) -> None:
-    """Name ``receipt`` in `latest.json`, which is never lowered: a later receipt there stays."""
+def finish(store: Store, receipt: Receipt, *, anew: bool) -> None:
+    """Name ``receipt`` in `latest.json`. It is never lowered (a later receipt there stays), unless the chain begins ``anew``."""
     latest = read_latest(store)
-    if latest is not None and latest[0].number >= receipt.number:
+    if latest is not None and latest[0].number >= receipt.number and not anew:
         return
     data = receipt.to_bytes()
     store.put(LATEST, data, size=len(data))

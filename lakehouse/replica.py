@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from lakehouse import formats
@@ -13,7 +14,7 @@ from lakehouse.one_object import OneObject
 from lakehouse.receipt import Receipt, read_latest
 from lakehouse.store import Store
 from lakehouse.table import TableFormat
-from lakehouse.url import parse
+from lakehouse.url import Url, parse
 
 __all__ = ["Replica", "open_replica", "open_source", "open_target"]
 
@@ -43,6 +44,8 @@ def open_replica(source: str, target: str, format: str | None, settings: Setting
     else:
         origin = open_source(source, settings, retries=retries)
         chosen = formats.detect(origin, format)
+    if latest is None and chosen.receipts_inside and locate(target, settings)[0].key:
+        latest = read_latest(_receipts_beside(target, settings, retries))
     if latest is not None and chosen.name != latest[0].format:
         raise Conflict(f"{there.url}: is a replica of a {latest[0].format} table; it cannot become one of a {chosen.name} table")
     receipts = inside if chosen.receipts_inside else _receipts_beside(target, settings, retries)
@@ -109,8 +112,14 @@ def _refuse_overlap(source: str, target: str, settings: Settings) -> None:
     (from_url, from_store), (to_url, to_store) = locate(source, settings), locate(target, settings)
     if _service(from_store) != _service(to_store):
         return
-    if f"{from_url}/".startswith(f"{to_url}/") or f"{to_url}/".startswith(f"{from_url}/"):
+    origin, there = _real(from_url), _real(to_url)
+    if f"{origin}/".startswith(f"{there}/") or f"{there}/".startswith(f"{origin}/"):
         raise Config(f"{from_url} and {to_url}: one lies in the other; a replica needs a place of its own")
+
+
+def _real(url: Url) -> str:
+    """The address with links of this machine's file system followed."""
+    return os.path.realpath(f"/{url.key}") if url.scheme == "file" else str(url)
 
 
 def _service(named: StoreSettings | None) -> tuple[object, ...]:

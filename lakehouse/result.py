@@ -55,7 +55,7 @@ def result_of(replica: Replica, receipt: Receipt, sha256: str, *, started: datet
         proof_kept_oldest_at=receipt.proof_kept_oldest_at,
         source_checked=receipt.source_checked,
         findings=_remarks(replica, receipt),
-        receipt=f"_lake/{receipt.path}",
+        receipt=f"_lake/{receipt.path}" if replica.format.receipts_inside else f"{replica.receipts.url}/{receipt.path}",
         receipt_sha256=sha256,
         seconds=(datetime.now(UTC) - started).total_seconds(),
         unchanged=unchanged,

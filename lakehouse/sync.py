@@ -18,45 +18,28 @@ Whatever fails and whenever: the target's readers see the old version or the new
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from lakehouse import receipt as receipts_of
 from lakehouse.checksum import sha256_hex
 from lakehouse.config import Settings, load
-from lakehouse.errors import Conflict, NotFound, Transfer, Unsupported, Verification
+from lakehouse.errors import Config, Conflict, NotFound, Transfer, Unsupported, Verification
+from lakehouse.options import Options
 from lakehouse.pending import Pending, read_pending
-from lakehouse.plan import Counts, Plan, is_same, make_plan
+from lakehouse.plan import Copy, Counts, Plan, is_same, make_plan
 from lakehouse.progress import Progress, ProgressEvent, silent
 from lakehouse.publish import intended, publish
 from lakehouse.receipt import Chain, Level, Receipt, Root, lowest, utc
 from lakehouse.replica import Replica, open_replica
 from lakehouse.result import SyncResult, result_of
 from lakehouse.store import ObjectInfo
-from lakehouse.table import Staged, Written
-from lakehouse.transfer import transfer
-from lakehouse.verify import Report, confirm
+from lakehouse.table import Staged, TableFile, Written
+from lakehouse.transfer import Outcome, transfer
+from lakehouse.verify import Finding, Report, confirm
 from lakehouse.version import __version__
 
 __all__ = ["Options", "SyncResult", "plan", "replicate", "sync"]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a sync is to be done.
-
-    ``version``: pin this one instead of the newest. ``level``: how much must be proven before anything is published.
-    ``checksum``: hash what is kept, too. ``delete`` and ``in_place`` (plain files only): remove what the source no longer
-    has, overwrite what it changed under the same name. ``workers``: objects in flight.
-    """
-
-    version: str | None = None
-    level: Level = "bytes"
-    checksum: bool = False
-    delete: bool = False
-    in_place: bool = False
-    workers: int = 16
 
 
 def sync(
@@ -117,24 +100,26 @@ class _Run:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     chain: Chain = field(default_factory=Chain)
-    resumed: dict[str, Written] = field(default_factory=dict)
+    noted: dict[str, Written] = field(default_factory=dict)
+    present: dict[str, ObjectInfo] | None = None
 
     def run(self) -> SyncResult:
-        if self.options.level == "rows":
-            raise Unsupported("--level rows is not offered yet: bytes is the strongest proof of this version")
         if self._nothing_new():
             return self._unchanged()
-        plan = self.plan()
+        plan = self.plan(mend=True)
         if self._is_done(plan):
             return self._unchanged()
         written, missing = self._transfer(plan)
+        if self.options.checksum and not plan.deletions and self._is_level(plan) and all(w.origin == "adopted" for w in written):
+            return self._unchanged()
         staged = self.replica.format.stage(self.replica.source, self.replica.target, plan.version, plan.since)
-        proven = self._verify(plan, [*written, *staged.written])
+        objects = [*written, *staged.written]
+        proven = self._verify(plan, [*objects, *self._metadata_found_there(plan, staged, objects)])
         self.replica.format.recheck(self.replica.source, plan.version)
         receipt, sha256 = self._claim(plan, staged, proven, missing)
         publish(self.replica.target, staged.publications, self.progress)
         self._delete(plan)
-        receipts_of.finish(self.replica.receipts, receipt)
+        receipts_of.finish(self.replica.receipts, receipt, anew=self.chain.broken)
         return self._result(receipt, sha256, unchanged=False)
 
     def _nothing_new(self) -> bool:
@@ -148,22 +133,37 @@ class _Run:
         self.chain = Chain(receipt, sha256={receipt.number: sha256})
         return self.replica.format.is_unchanged(self.replica.source, self.replica.target, receipt.base)
 
-    def plan(self) -> Plan:
-        """Steps 2 to 4: pin, read what the target has, compare. Raises before anything is written."""
+    def plan(self, *, mend: bool = False) -> Plan:
+        """Steps 2 to 4: pin, read what the target has, compare. Raises before anything is written.
+
+        ``mend``: first put again what an unfinished run of ours found damaged.
+        """
         replica, options = self.replica, self.options
+        if options.level == "rows":
+            raise Unsupported("--level rows is not offered yet: bytes is the strongest proof of this version")
+        if replica.format.receipts_inside and (options.in_place or options.delete):
+            raise Config(f"--in-place and --delete are for plain files; {replica.source.url} is a {replica.format.name} table")
         self.progress(ProgressEvent("pin", message=replica.source.url))
         version = replica.format.pin(replica.source, options.version)
         self.chain = receipts_of.read_chain(replica.receipts)
+        known = self._target_state()
+        if mend:
+            self._mend()
+            known |= self.noted
         finished = self.chain.finished
         since = replica.format.since(replica.source, replica.target, version, finished.base if finished else None)
+        if finished is not None and replica.format.receipts_inside and since == version.id != finished.version:
+            raise Conflict(
+                f"{replica.target.url}: stands at version {finished.version} already, ahead of {version.id}; "
+                "a replica is never rolled back"
+            )
         self.progress(ProgressEvent("plan", message=f"version {version.id}"))
-        known, present = self._target_state()
         plan = make_plan(
             version,
             since,
-            replica.format.files(replica.source, version, since),
+            replica.format.files(replica.source, version, None if options.checksum else since),
             known,
-            present,
+            self.present,
             listing_is_table=not replica.format.receipts_inside,
             in_place=options.in_place,
             delete=options.delete,
@@ -173,57 +173,94 @@ class _Run:
             plan.read_back_bytes = plan.copy.bytes
         return plan
 
-    def _target_state(self) -> tuple[Mapping[str, Written], Mapping[str, ObjectInfo] | None]:
-        """What earlier runs recorded of the target, and its listing where an unfinished run or a stranger may have written.
+    def _target_state(self) -> dict[str, Written]:
+        """What earlier runs recorded of the target; takes its listing where an unfinished run or a stranger may have written.
 
-        A table whose last run finished needs neither: its new files have new names. A plain folder is its listing.
+        A table whose last run finished needs neither: its new files have new names. A plain folder is its listing. Receipts that
+        cannot be believed are as good as none: what lies there is hashed again, and the next receipt stands on its own.
         """
         replica, chain = self.replica, self.chain
         pending = read_pending(replica.receipts, chain.next_number)
         settled = chain.finished is not None and not chain.later and pending is None
         if settled and replica.format.receipts_inside and not self.options.checksum:
-            return {}, None
-        known = self._known(chain.newest.number) if chain.newest else {}
-        if settled and replica.format.receipts_inside:
-            return known, None
-        present = {info.path: info for info in replica.target.list()}
-        self.resumed = {path: noted for path, noted in (pending or {}).items() if is_same(noted, present.get(path))}
-        return known | self.resumed, present
+            return {}
+        try:
+            known = self._known(chain.newest.number) if chain.newest else {}
+        except Verification:
+            self.chain, known = receipts_of.broken_chain(replica.receipts), {}
+        self.present = {info.path: info for info in replica.target.list()}
+        self.noted = {path: noted for path, noted in (pending or {}).items() if is_same(noted, self.present.get(path))}
+        return known | self.noted
+
+    def _mend(self) -> None:
+        """Put again what an unfinished run of ours found damaged at the target, while it is still that object."""
+        damaged = [noted for noted in self.noted.values() if noted.origin == "damaged"]
+        copies = [Copy(TableFile(noted.path, noted.size, required=False), "replace", noted) for noted in damaged]
+        for outcome in transfer(
+            self.replica.source, self.replica.target, copies, workers=self.options.workers, progress=self.progress
+        ):
+            self.noted[outcome.path] = outcome if isinstance(outcome, Written) else self.noted[outcome.path]
+            if self.present is not None:
+                self.present[outcome.path] = self.replica.target.head(outcome.path)
 
     def _known(self, upto: int) -> dict[str, Written]:
         return receipts_of.known_objects(self.replica.receipts, upto, self.chain.finished.number if self.chain.finished else 0)
 
-    def _is_done(self, plan: Plan) -> bool:
-        """Whether the target holds the pinned version already, published, recorded and proven to the level asked."""
+    def _is_level(self, plan: Plan) -> bool:
+        """Whether the last run finished, left just the pinned version, and proved it to the level asked."""
         finished = self.chain.finished
         return (
             finished is not None
             and not self.chain.later
-            and plan.version.id in (finished.version, plan.since)
-            and not plan.copy.files
-            and not plan.deletions
+            and plan.version.id == finished.version
             and lowest(finished.proof, self.options.level) == self.options.level
         )
 
+    def _is_done(self, plan: Plan) -> bool:
+        return self._is_level(plan) and not plan.copy.files and not plan.deletions
+
     def _transfer(self, plan: Plan) -> tuple[list[Written], int]:
-        """Step 5: the objects that are whole at the target, and how many of older versions were gone at the source."""
-        replica = self.replica
-        if not plan.copy.files:
+        """Step 5: the objects that are whole at the target, and how many of older versions were gone at the source.
+
+        What describes the others comes after them.
+        """
+        copies = list(plan.copies())
+        if not copies:
             return [], 0
-        with Pending(replica.receipts, self.chain.next_number, self.id) as pending:
-            outcomes = list(
-                transfer(
-                    replica.source,
-                    replica.target,
-                    plan.copies(),
+        outcomes: list[Outcome] = []
+        self.progress(ProgressEvent("transfer", total_objects=len(copies), total_bytes=sum(copy.size for copy in copies)))
+        with Pending(self.replica.receipts, self.chain.next_number, self.id) as pending:
+            for last in (False, True):
+                part = [copy for copy in copies if copy.file.last is last]
+                outcomes += transfer(
+                    self.replica.source,
+                    self.replica.target,
+                    part,
                     workers=self.options.workers,
-                    total=(plan.copy.files, plan.copy.bytes),
                     progress=self.progress,
                     note=pending.add,
                 )
-            )
         written = [outcome for outcome in outcomes if isinstance(outcome, Written)]
         return written, len(outcomes) - len(written)
+
+    def _metadata_found_there(self, plan: Plan, staged: Staged, objects: list[Written]) -> list[Written]:
+        """Metadata that this run did not put because it lay there: brought by other means, or vouched for by lost receipts.
+
+        Raises `Conflict` where it is not the source's.
+        """
+        if self.present is None or self._is_level(plan):
+            return []
+        named = {written.path for written in objects} | {publication.path for publication in staged.publications}
+        named |= set(self._known(self.chain.finished.number)) if self.chain.finished else set()
+        found = []
+        for path in self.replica.format.metadata_files(self.replica.source, plan.version):
+            if path in self.present and path not in named:
+                data = self.replica.source.get(path)
+                if self.replica.target.get(path) != data:
+                    raise Conflict(f"{self.replica.target.url}/{path}: is not what the source has; somebody else wrote it")
+                etag = self.present[path].etag
+                found.append(Written(path, len(data), sha256_hex(data), "adopted", target_etag=etag, confirmed=True))
+        return found
 
     def _verify(self, plan: Plan, objects: list[Written]) -> list[Written]:
         """Step 7: what was written, and what earlier runs proved less of than is asked now, checked at the target.
@@ -238,6 +275,7 @@ class _Run:
         objects = [*objects, *self._left_behind({written.path for written in objects})]
         right, findings = confirm(replica.target, objects, level=level, workers=self.options.workers, progress=self.progress)
         if findings:
+            self._note_damage(findings, objects)
             report = Report(replica.target.url, plan.format, plan.version.id, level, findings=findings)
             raise Verification(
                 f"{replica.target.url}: {len(findings)} object(s) are not what was sent, first {findings[0].path}: "
@@ -246,9 +284,18 @@ class _Run:
             )
         return right
 
+    def _note_damage(self, findings: list[Finding], objects: list[Written]) -> None:
+        """Write down which objects of ours are not what was sent, so that the next run may put them again."""
+        wrong = {finding.path for finding in findings if finding.kind == "differs"}
+        with Pending(self.replica.receipts, self.chain.next_number, f"{self.id}-damaged") as pending:
+            for written in objects:
+                if written.path in wrong and written.origin in ("copied", "staged"):
+                    there = self.replica.target.head(written.path)
+                    pending.add(replace(written, size=there.size, target_etag=there.etag, origin="damaged"))
+
     def _left_behind(self, fresh: set[str]) -> list[Written]:
         """What unfinished runs brought over or published: ours, and from now on recorded as found there."""
-        left = {path: replace(noted, origin="adopted") for path, noted in self.resumed.items() if path not in fresh}
+        left = {path: replace(noted, origin="adopted") for path, noted in self.noted.items() if path not in fresh}
         for unfinished in self.chain.later:
             for written in receipts_of.read_inventory(self.replica.receipts, unfinished.inventory):
                 if written.origin == "published" and written.path not in fresh and self._holds(written):
@@ -267,19 +314,28 @@ class _Run:
         An unfinished receipt of an earlier run that names the same root is taken over. Another run that claimed the number
         for the same root has done the same work, so its receipt stands; for another root it is ahead of us.
         """
-        root = self._root(staged)
+        root, publications = self._root(staged), intended(staged.publications)
         for earlier in reversed(self.chain.later):
-            if earlier.root == root and earlier.version == plan.version.id and earlier.proof == self.options.level:
+            if self._does_the_same(earlier, plan, root, publications):
                 return earlier, self.chain.sha256[earlier.number]
-        receipt = self._receipt(plan, root, [*proven, *intended(staged.publications)], missing)
+        receipt = self._receipt(plan, root, [*proven, *publications], missing)
         try:
             return receipt, receipts_of.claim(self.replica.receipts, receipt)
         except Conflict:
             theirs = receipts_of.read_chain(self.replica.receipts)
             newest = theirs.newest
-            if newest is None or (newest.root, newest.version) != (root, plan.version.id):
+            if newest is None or not self._does_the_same(newest, plan, root, publications):
                 raise Transfer(f"{self.replica.target.url}: another sync is at work there; run again") from None
             return newest, theirs.sha256[newest.number]
+
+    def _does_the_same(self, other: Receipt, plan: Plan, root: Root, publications: list[Written]) -> bool:
+        """Whether another run's receipt stands for all that this run is going to publish, proven as far."""
+        if (other.root, other.version) != (root, plan.version.id) or lowest(
+            other.proof, self.options.level
+        ) != self.options.level:
+            return False
+        named = {(w.path, w.sha256) for w in receipts_of.read_inventory(self.replica.receipts, other.inventory)}
+        return all((written.path, written.sha256) in named for written in publications)
 
     def _root(self, staged: Staged) -> Root:
         for publication in staged.publications:
@@ -292,16 +348,18 @@ class _Run:
         number, finished = chain.next_number, chain.finished
         copied, kept = Counts(), Counts(plan.keep.files, plan.keep.bytes)
         for written in objects:
-            if written.path not in self.resumed:  # the plan counts these as kept
-                (kept if written.origin == "adopted" else copied).add(written.size)
+            if written.origin != "adopted":
+                copied.add(written.size)
+            elif finished is None and written.path not in self.noted:  # else counted as kept already
+                kept.add(written.size)
         if finished is not None and replica.format.receipts_inside:
             kept.files += finished.copied.files + finished.kept.files
             kept.bytes += finished.copied.bytes + finished.kept.bytes
         objects += [Written(path, 0, "", "deleted") for path in plan.deletions]
         inventory = objects
-        if number % receipts_of.FULL_EVERY == 0:
-            everything = self._known(number - 1) | {written.path: written for written in objects}
-            inventory = [written for written in everything.values() if written.origin != "deleted"]
+        full = chain.newest is None or number % receipts_of.FULL_EVERY == 0
+        if full and chain.newest is not None:
+            inventory = list((self._known(number - 1) | {written.path: written for written in objects}).values())
         version = plan.version
         copies = [written for written in objects if written.origin == "copied"]
         return Receipt(
@@ -331,18 +389,12 @@ class _Run:
             inventory=receipts_of.put_inventory(replica.receipts, number, inventory),
             previous_sha256=chain.sha256.get(number - 1),
             supersedes=chain.later[-1].number if chain.later else None,
+            full=full,
         )
 
     def _delete(self, plan: Plan) -> None:
-        """Remove from a plain directory what the source no longer has: only objects that are still what we wrote."""
-        known = self._known(self.chain.newest.number) if plan.deletions and self.chain.newest else {}
+        """Remove from a plain directory what the source no longer has; the plan saw that it is still what we wrote."""
         for path in plan.deletions:
-            try:
-                there = self.replica.target.head(path)
-            except NotFound:
-                continue
-            if known[path].target_etag not in (None, there.etag) or known[path].size != there.size:
-                raise Conflict(f"{self.replica.target.url}/{path}: was changed by somebody else; it was not deleted")
             self.replica.target.delete(path)
 
     def _unchanged(self) -> SyncResult:

@@ -27,7 +27,7 @@ __all__ = [
     "Written",
 ]
 
-Origin = Literal["copied", "adopted", "staged", "published", "deleted"]
+Origin = Literal["copied", "adopted", "staged", "published", "deleted", "damaged"]
 
 
 @dataclass(slots=True)
@@ -64,6 +64,8 @@ class TableVersion:
 class TableFile:
     """One immutable data, delete or side file of a version. ``size`` in bytes as the metadata (or a listing) states it.
 
+    ``last``: it describes the others (`_SUCCESS`, `_metadata`), so it comes after them.
+
     ``required`` is False for files that only older versions need: they are carried where they still exist.
     ``etag`` and ``checksum`` are known where a listing told them.
     """
@@ -73,6 +75,7 @@ class TableFile:
     required: bool = True
     etag: str | None = None
     checksum: Checksum | None = None
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,8 @@ class Written:
     """One object that a run put (or found already right) at the target, as the inventory records it.
 
     ``origin``: ``copied`` from the source, ``adopted`` (it was there, with equal bytes), ``staged`` (metadata no reader can see
-    yet), ``published`` (metadata that makes the version visible), ``deleted`` (removed from a plain directory; no bytes).
+    yet), ``published`` (metadata that makes the version visible), ``deleted`` (removed from a plain directory;
+    no bytes), ``damaged`` (in notes of an unfinished run only: ours, and not what was sent).
     ``sha256`` was computed from the source's bytes on their way. ``confirmed`` says that the target was shown to hold them:
     by the provider's check of the upload or by reading back. ``source_checked``: the source's own checksum was equal too.
     """
@@ -227,8 +231,11 @@ class TableFormat(Protocol):
         """Raise `Transfer` when the source can no longer answer ``version`` (cleaned up, changed during the copy)."""
         ...
 
-    def metadata_files(self, store: Store, version: TableVersion) -> Iterator[str]:
-        """The paths of the metadata objects that make up ``version`` in ``store`` (log, checkpoints, manifests)."""
+    def metadata_files(self, store: Store, version: TableVersion, *, essential: bool = False) -> Iterator[str]:
+        """The paths of the metadata objects that make up ``version`` in ``store`` (log, checkpoints, manifests).
+
+        ``essential``: only those that two places of one version must have in common; not what merely helps readers.
+        """
         ...
 
     def describe(self, store: Store, version: TableVersion) -> Description:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from lakehouse.errors import Conflict, LakeError, NotFound, Transfer
+from lakehouse.errors import Config, Conflict, LakeError, NotFound, Transfer, Unsupported
 from lakehouse.parallel import each
 from lakehouse.plan import Copy
 from lakehouse.progress import Progress, ProgressEvent, silent
@@ -149,18 +149,17 @@ def transfer(
     copies: Iterable[Copy],
     *,
     workers: int,
-    total: tuple[int, int] = (0, 0),
     progress: Progress = silent,
     note: Callable[[Written], None] | None = None,
 ) -> Iterator[Outcome]:
     """Bring ``copies`` over and yield what became of each, as they finish.
 
     All are tried; then the failures are raised as one: `NotFound` when a required object is missing at the source, `Conflict`
-    when other bytes lie under a name at the target, else `Transfer`. ``total`` is (objects, bytes) for the progress.
+    when other bytes lie under a name at the target, else `Transfer`.
     ``note`` hears of each object that is whole at the target.
     """
     failures: list[tuple[str, LakeError]] = []
-    progress(ProgressEvent("transfer", total_objects=total[0], total_bytes=total[1]))
+    arrived = False
     with RangePool(workers) as pool:
         mover = _Mover(source, target, pool)
         for copy, outcome in each(mover.move, copies, workers=workers):
@@ -168,14 +167,15 @@ def transfer(
             if isinstance(outcome, LakeError):
                 failures.append((copy.path, outcome))
                 continue
+            arrived = True
             if note is not None and isinstance(outcome, Written):
                 note(outcome)
             yield outcome
     if failures:
-        raise _summary(failures)
+        raise _summary(failures, arrived=arrived)
 
 
-def _summary(failures: list[tuple[str, LakeError]]) -> LakeError:
+def _summary(failures: list[tuple[str, LakeError]], *, arrived: bool) -> LakeError:
     """One error for all that failed, of the class that tells the caller most."""
     missing = [error for _, error in failures if isinstance(error, NotFound)]
     others = [error for _, error in failures if isinstance(error, Conflict)]
@@ -184,4 +184,9 @@ def _summary(failures: list[tuple[str, LakeError]]) -> LakeError:
         return NotFound(f"{len(missing)} live file(s) of the table are missing at the source, nothing was published: {first}")
     if others:
         return Conflict(f"{len(others)} object(s) at the target are not ours, nothing was published: {first}")
+    kinds = {type(error) for _, error in failures}
+    if Unsupported in kinds:
+        return next(error for _, error in failures if isinstance(error, Unsupported))
+    if kinds == {Config} and not arrived:
+        return Config(f"none of {len(failures)} object(s) could be brought over: {first}")
     return Transfer(f"{len(failures)} object(s) did not arrive, nothing was published; run again to complete: {first}")

@@ -177,9 +177,6 @@ def audit(
     try:
         vouching = _vouching(target, receipts)
         expected = receipts_of.known_objects(receipts, vouching[0].number, vouching[0].number) if vouching else {}
-        if vouching:
-            for _ in receipts_of.read_all(receipts, vouching[0].number):
-                pass
     except Verification as error:
         report.findings.append(Finding("receipt", "_lake", str(error)))
         return report
@@ -196,15 +193,20 @@ def audit(
         _add_source(report, expected, against, table_format, workers=workers)
     _check_objects(report, target, expected.values(), workers=workers, progress=progress)
     if report.ok:
-        _check_whole(report, target, table_format, expected)
+        _check_whole(report, target, table_format, expected, essential=vouching is None)
     proven = level if vouching is None or against is not None else lowest(level, "bytes")
     report.level = proven if report.ok else "none"
     return report
 
 
 def _vouching(target: Store, receipts: Store) -> tuple[Receipt, str] | None:
-    """The newest receipt whose root is there; else the finished one (its root was damaged: the check will say so)."""
+    """The newest receipt whose root is there; else the finished one (its root was damaged: the check will say so).
+
+    Raises `Verification` where the receipts contradict each other.
+    """
     chain = receipts_of.read_chain(receipts)
+    if chain.broken:
+        raise Verification(f"{receipts.url}: the receipts contradict each other or some are gone; lake sync makes a new one")
     for receipt in reversed(chain.later):
         if receipts_of.counts(target, receipt):
             return receipt, chain.sha256[receipt.number]
@@ -213,14 +215,20 @@ def _vouching(target: Store, receipts: Store) -> tuple[Receipt, str] | None:
 
 
 def _add_source(report: Report, expected: dict[str, Written], source: Store, table_format: TableFormat, *, workers: int) -> None:
-    """Read the same version at the source: what receipts say must be equal, what they do not name is expected from now on."""
-    version = table_format.pin(source, report.version or None) if table_format.receipts_inside else table_format.pin(source)
-    report.version = version.id
-    sizes = {file.path for file in table_format.files(source, version) if file.required}
-    sizes.update(table_format.metadata_files(source, version))
+    """Read the same version at the source: what receipts say must be equal, what they do not name is expected from now on.
+
+    Of the metadata only what any two places of one version have in common is compared: checkpoints and hints come and go.
+    """
+    version = table_format.pin(source, (report.version or None) if table_format.receipts_inside else None)
+    report.version = report.version or version.id
+    paths = {file.path for file in table_format.files(source, version) if file.required}
+    paths.update(table_format.metadata_files(source, version, essential=True))
+    if not table_format.receipts_inside:
+        gone = sorted(expected.keys() - paths)
+        report.findings += [Finding("extra", path, "is in the replica and no longer at the source") for path in gone]
     with RangePool(workers) as pool:
         checker = _Checker(source, "bytes", pool)
-        for path, outcome in each(lambda path: _source_record(checker, path), sorted(sizes), workers=workers):
+        for path, outcome in each(lambda path: _source_record(checker, path), sorted(paths), workers=workers):
             if isinstance(outcome, LakeError):
                 report.findings.append(Finding("unchecked", path, f"could not read the source: {outcome}"))
             elif path not in expected:
@@ -254,12 +262,14 @@ def _check_objects(report: Report, target: Store, expected: Iterable[Written], *
     report.findings.sort(key=lambda finding: finding.path)
 
 
-def _check_whole(report: Report, target: Store, table_format: TableFormat, expected: dict[str, Written]) -> None:
+def _check_whole(
+    report: Report, target: Store, table_format: TableFormat, expected: dict[str, Written], *, essential: bool
+) -> None:
     """Read the table's own metadata at the target: all that it refers to must be vouched for, and nothing else be visible."""
     try:
         version = table_format.pin(target)
         refers = [(file.path, file.required) for file in table_format.files(target, version)]
-        refers += [(path, True) for path in table_format.metadata_files(target, version)]
+        refers += [(path, True) for path in table_format.metadata_files(target, version, essential=essential)]
     except LakeError as error:
         report.findings.append(Finding("differs", "", f"the replica cannot be read as a table: {error}"))
         return

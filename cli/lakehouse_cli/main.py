@@ -14,9 +14,6 @@ import threading
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from lakehouse.errors import LakeError
-from lakehouse_cli import output
-
 if TYPE_CHECKING:
     from lakehouse_cli.options import Session
 
@@ -39,21 +36,27 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run ``lake`` with ``arguments`` and give its exit code."""
+    """Run ``lake`` with ``arguments`` and give its exit code.
+
+    Importing takes a while, so all of it happens here, after Ctrl-C is taken care of.
+    """
+    interrupts = _Interrupts()
     if arguments == ["--version"]:  # on its own, since it must not wait for the imports below
         from lakehouse.version import __version__
+        from lakehouse_cli import output
 
         output.line(f"lake {__version__}")
         return 0
     import typer
 
+    from lakehouse.errors import LakeError
     from lakehouse_cli.app import app
     from lakehouse_cli.options import Session
 
     usage_error = typer.BadParameter.__bases__[0]  # typer's own or click's: that depends on typer's version
     session = Session(json="--json" in arguments, command=next((word for word in arguments if not word.startswith("-")), "lake"))
-    _stop_on_second_interrupt()
     try:
+        interrupts.release()
         code = typer.main.get_command(app).main(arguments, prog_name=_program(), obj=session, standalone_mode=False)
         return _fail(session, INTERRUPTED, "Interrupted", _STOPPED) if code == INTERRUPTED else int(code or 0)
     except LakeError as error:
@@ -79,6 +82,8 @@ _STOPPED = "interrupted; what is whole was kept, and running again continues fro
 
 def _usage(session: Session, error: Exception) -> int:
     """A wrong call: one line and where help is. Without any arguments the help itself is the answer."""
+    from lakehouse_cli import output
+
     message = str(getattr(error, "format_message", lambda: str(error))())
     context = getattr(error, "ctx", None)
     path = getattr(context, "command_path", "lake")
@@ -90,6 +95,8 @@ def _usage(session: Session, error: Exception) -> int:
 
 
 def _fail(session: Session, exit_code: int, kind: str, message: str, error: Exception | None = None) -> int:
+    from lakehouse_cli import output
+
     output.failure(session.command, kind, message, session.log_format, error if session.verbose > 1 else None)
     findings = list(getattr(getattr(error, "report", None), "findings", ()))
     if session.json:
@@ -112,19 +119,32 @@ def _fail(session: Session, exit_code: int, kind: str, message: str, error: Exce
     return exit_code
 
 
-def _stop_on_second_interrupt() -> None:
-    """The first Ctrl-C raises KeyboardInterrupt: the library submits no more and keeps what is whole. The second ends at once."""
-    interrupted = threading.Event()
+class _Interrupts:
+    """The first Ctrl-C raises KeyboardInterrupt: the library submits no more and keeps what is whole. The second ends at once.
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        if interrupted.is_set():
+    Until `release` the first is only noted: raised in the middle of an import it would leave half a module behind, or be lost.
+    """
+
+    def __init__(self) -> None:
+        self._noted, self._held = False, True
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._interrupt)
+
+    def release(self) -> None:
+        """From now on Ctrl-C raises; one that was noted does so here."""
+        self._held = False
+        if self._noted:
+            raise KeyboardInterrupt
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        if self._noted:
             os._exit(INTERRUPTED)
-        interrupted.set()
-        output.interrupting()
-        raise KeyboardInterrupt
+        self._noted = True
+        if not self._held:
+            from lakehouse_cli import output
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, interrupt)
+            output.interrupting()
+            raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -129,11 +129,31 @@ class TestInterrupting:
         assert len(ran.stderr.splitlines()) == 1
         assert json.loads(ran.stdout)["error"]["kind"] == "Interrupted"
 
+    @pytest.mark.parametrize("module", ["lakehouse", "typer", "lakehouse_cli.app"])
+    def test_ctrl_c_while_modules_are_imported_ends_with_130_and_one_line(self, lake: Lake, module: str) -> None:
+        code = (
+            "import os, signal, sys\n"
+            "from lakehouse_cli import main\n"
+            "assert 'lakehouse' not in sys.modules and 'typer' not in sys.modules\n"
+            "class Importing:\n"
+            "    def find_spec(self, name, path=None, target=None):\n"
+            f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+            "sys.meta_path.insert(0, Importing())\n"
+            "sys.argv = ['lake', 'ls', '.', '--json']\n"
+            "main.main()\n"
+        )
+        ran = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=lake.environ(), timeout=20, check=False
+        )
+        assert ran.returncode == 130, ran.stderr
+        assert len(ran.stderr.splitlines()) == 1
+        assert json.loads(ran.stdout)["error"]["kind"] == "Interrupted"
+
     def test_the_second_ctrl_c_ends_at_once(self, lake: Lake) -> None:
         code = (
             "import time\n"
             "from lakehouse_cli import main\n"
-            "main._stop_on_second_interrupt()\n"
+            "main._Interrupts().release()\n"
             "try:\n"
             "    print('ready', flush=True)\n"
             "    time.sleep(30)\n"

@@ -40,16 +40,13 @@ def folder(tmp_path: Path) -> Path:
 def test_trap_success_and_metadata_go_last_and_lake_is_never_carried(folder: Path) -> None:
     store = local(folder)
     version = PARQUET.pin(store)
-    assert sorted(file.path for file in PARQUET.files(store, version)) == [
+    files = list(PARQUET.files(store, version))
+    assert sorted(file.path for file in files if not file.last) == [
         "day=01/p=__HIVE_DEFAULT_PARTITION__/a.parquet", "day=02/.b.parquet.crc", "day=02/p=b c/b.parquet", "empty.parquet",
     ]  # fmt: skip
+    assert [file.path for file in files if file.last] == ["_metadata", "_common_metadata", "_SUCCESS"]
     staged = PARQUET.stage(store, local(folder / "elsewhere"), version, None)
-    assert [(p.path, p.replace) for p in staged.publications] == [
-        ("_metadata", True),
-        ("_common_metadata", True),
-        ("_SUCCESS", True),
-    ]
-    assert (staged.root, staged.written, version.root) == ("", (), "")
+    assert (staged.publications, staged.root, staged.written, version.root) == ((), "", (), "")
 
 
 def test_describe_names_columns_and_hive_partitions(folder: Path) -> None:
@@ -93,7 +90,7 @@ def test_trap_files_of_a_failed_job_are_refused(folder: Path, name: str) -> None
 def test_trap_a_warehouse_is_not_one_table(folder: Path, name: str) -> None:
     data_file(folder, name)
     for form in (PARQUET, FILES):
-        with pytest.raises(Config, match="--recursive"):
+        with pytest.raises(Config, match="each table on its own"):
             form.pin(local(folder))
 
 
@@ -123,3 +120,10 @@ def test_each_format_is_found_and_two_at_once_ask_for_a_name(tmp_path: Path) -> 
     with pytest.raises(Config, match="no such format"):
         find("csv")
     assert [form.name for form in FORMATS] == ["delta", "iceberg", "parquet", "files"]
+
+
+def test_a_thousand_hidden_files_before_the_first_parquet_file_do_not_hide_the_table(tmp_path: Path) -> None:
+    for number in range(1001):
+        data_file(tmp_path, f".part-{number}.crc")
+    data_file(tmp_path, "x.parquet")
+    assert PARQUET.detect(local(tmp_path))

@@ -78,8 +78,39 @@ def test_links_are_followed_but_not_in_circles(store: LocalStore, tmp_path: Path
     store.put("a/x", b"1", size=1)
     (tmp_path / "table" / "a" / "loop").symlink_to(tmp_path / "table")
     (tmp_path / "table" / "y").symlink_to(tmp_path / "table" / "a" / "x")
-    (tmp_path / "table" / "dangling").symlink_to(tmp_path / "gone")
     assert sorted(info.path for info in store.list()) == ["a/x", "y"]
+
+
+@pytest.mark.parametrize("to", ["gone", "table/dangling", "table/x/below"])
+def test_a_link_that_leads_nowhere_is_named_and_not_left_out(store: LocalStore, tmp_path: Path, to: str) -> None:
+    store.put("x", b"1", size=1)
+    (tmp_path / "table" / "dangling").symlink_to(tmp_path / to)
+    for recursive in (True, False):
+        with pytest.raises(NotFound, match=f"dangling: is a link to .*{to}"):
+            list(store.list(recursive=recursive))
+
+
+def test_a_named_pipe_is_refused_by_name(store: LocalStore, tmp_path: Path) -> None:
+    store.put("a/x", b"1", size=1)
+    os.mkfifo(tmp_path / "table" / "a" / "pipe")
+    with pytest.raises(Unsupported, match="a/pipe: is a named pipe"):
+        list(store.list())
+
+
+def test_a_file_that_vanishes_while_it_is_listed_is_left_out(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("x", b"1", size=1)
+    store.put("y", b"1", size=1)
+    scandir = os.scandir
+
+    def late(folder: str) -> list[os.DirEntry[str]]:
+        entries = list(scandir(folder))
+        (tmp_path / "table" / "x").unlink()
+        return entries
+
+    monkeypatch.setattr(os, "scandir", late)
+    assert [info.path for info in store.list()] == ["y"]
 
 
 def test_a_name_that_is_not_utf8_is_refused(store: LocalStore, tmp_path: Path) -> None:

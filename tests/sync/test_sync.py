@@ -10,7 +10,7 @@ import pytest
 from deltalake import DeltaTable
 
 from lakehouse.errors import Conflict, LakeError, NotFound, Transfer, Unsupported, Verification
-from lakehouse.receipt import read_all, read_chain
+from lakehouse.receipt import read_back, read_chain
 from lakehouse.replica import Replica
 from lakehouse.store import ObjectInfo, Store, Traits
 from lakehouse.sync import Options, SyncResult, replicate
@@ -89,7 +89,7 @@ def test_receipts_form_a_chain_that_names_the_root_and_its_hash(places: Places, 
     chain = read_chain(places.receipts)
     assert chain.finished is not None
     assert (chain.finished.number, chain.finished.version, chain.later) == (3, "4", [])
-    receipts = list(read_all(places.receipts, 3))
+    receipts = read_back(places.receipts, 3)
     assert [sha256 for _, sha256 in receipts] == [result.receipt_sha256 for result in results]
     assert [receipt.previous_sha256 for receipt, _ in receipts] == [None, *(result.receipt_sha256 for result in results[:2])]
     assert receipts[1][0].root.path == "_delta_log/00000000000000000003.json"

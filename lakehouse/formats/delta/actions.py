@@ -11,12 +11,13 @@ from urllib.parse import unquote
 
 from lakehouse.errors import NotFound, Unsupported
 
-__all__ = ["Action", "actions_of", "committed_at", "object_key", "size_of"]
+__all__ = ["Action", "actions_of", "committed_at", "is_reserved", "object_key", "size_of"]
 
 Action = tuple[str, dict[str, Any]]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _SPACE = re.compile(r"[ \t\r\n]*")
+_NOT_FOR_DATA = ("_delta_log", "_lake")
 _decoder = json.JSONDecoder()
 
 
@@ -49,8 +50,9 @@ def _skip(text: str, at: int) -> int:
 def object_key(where: str, path: object) -> str:
     """The object key, relative to the table, of an action's ``path``: a relative URI, decoded exactly once.
 
-    PROTOCOL.md, "Add File and Remove File". Raises `Unsupported` for an absolute path and for one that leaves the table,
-    `NotFound` for an action that has none.
+    PROTOCOL.md, "Add File and Remove File". Raises `Unsupported` for an absolute path, for one that leaves the table, and for
+    one below ``_delta_log/`` or ``_lake/`` (no data file may lie among metadata or receipts), `NotFound` for an action that
+    has none.
     """
     if not isinstance(path, str):
         raise NotFound(f"{where}: an action has no path, so the file that it means cannot be found")
@@ -62,7 +64,14 @@ def object_key(where: str, path: object) -> str:
         raise Unsupported(f"{where}: the absolute path {path!r} is not carried yet (a shallow clone or a converted table)")
     if ".." in key.split("/"):
         raise Unsupported(f"{where}: the path {path!r} leaves the table")
+    if is_reserved(key):
+        raise Unsupported(f"{where}: the path {path!r} lies among the table's log or receipts, where no data file belongs")
     return key
+
+
+def is_reserved(key: str) -> bool:
+    """Whether ``key`` lies among the log or the receipts of the table."""
+    return next((segment for segment in key.split("/") if segment not in ("", ".")), "") in _NOT_FOR_DATA
 
 
 def size_of(fields: dict[str, Any]) -> int:

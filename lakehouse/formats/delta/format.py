@@ -10,7 +10,7 @@ from lakehouse.checksum import sha256_hex
 from lakehouse.errors import NotFound, Transfer
 from lakehouse.formats.delta.actions import actions_of, committed_at
 from lakehouse.formats.delta.checkpoint import whole_ways
-from lakehouse.formats.delta.log import HINT, LOG, commit_path, read_log
+from lakehouse.formats.delta.log import HINT, LOG, commit_path, read_log, version_of
 from lakehouse.formats.delta.order import stage_log
 from lakehouse.formats.delta.present import present
 from lakehouse.formats.delta.replay import replay
@@ -39,14 +39,17 @@ class DeltaFormat:
         return next(iter(store.list(LOG, recursive=False)), None) is not None
 
     def is_unchanged(self, source: Store, target: Store, base: Base) -> bool:
-        """The source still has ``base`` and nothing after it, and neither has the target. Three requests."""
-        after = commit_path(int(base.id) + 1)
+        """Both stores still have the root of ``base`` and no later commit. Three requests.
+
+        The target's part is one listing from that version on: a log that was wiped while its receipts stayed is noticed.
+        """
+        number = int(base.id)
         try:
             if sha256_hex(source.get(base.source_root)) != base.source_root_sha256:
                 return False
         except NotFound:
             return False
-        return not _there(source, after) and not _there(target, after)
+        return not _there(source, commit_path(number + 1)) and _ends_at(target, number, base.source_root)
 
     def pin(self, store: Store, version: str | None = None) -> DeltaVersion:
         """See `version.pin_version`."""
@@ -94,13 +97,18 @@ class DeltaFormat:
             if not _there(source, path):
                 raise Transfer(f"{source.url}: {path} was cleaned up during the copy; run again")
 
-    def metadata_files(self, store: Store, version: TableVersion) -> Iterator[str]:
+    def metadata_files(self, store: Store, version: TableVersion, *, essential: bool = False) -> Iterator[str]:
         """Every object of the log that belongs to the version and its history, and the hint where there is one.
+
+        ``essential``: the commits.
 
         V2 checkpoints are opened, since only they name their sidecars.
         """
         delta = _delta(version)
         log = delta.log if delta.log.url == store.url else read_log(store)
+        if essential:
+            yield from (commit_path(number) for number in sorted(log.commits) if delta.span.first <= number <= delta.span.last)
+            return
         whole = whole_ways(store, log, log.ways(delta.span), v2=delta.has_v2)
         checkpoints = {info.path for way, sidecars in whole for info in (*sidecars, *way)}
         yield from sorted({info.path for info in log.carried(delta.span)} | checkpoints)
@@ -133,6 +141,16 @@ class DeltaFormat:
             at = committed_at(info) or delta.log.commits[number].modified
             details = {**(info.get("operationParameters") or {}), **(info.get("operationMetrics") or {})}
             yield Commit(str(number), at, str(info.get("operation", "")), {key: _text(value) for key, value in details.items()})
+
+
+def _ends_at(target: Store, number: int, root: str) -> bool:
+    """Whether ``root`` of version ``number`` is there, and neither a commit nor a checkpoint of a later version."""
+    there = False
+    for info in target.list(LOG, after=commit_path(number - 1) if number else None):
+        if (found := version_of(info.path)) is not None and found > number:
+            return False
+        there = there or info.path == root
+    return there
 
 
 def _there(store: Store, path: str) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from lakehouse.errors import NotFound
 from lakehouse.store import ObjectInfo, Store
 
-__all__ = ["HINT", "LOG", "SIDECARS", "Log", "Span", "Way", "commit_path", "crc_path", "read_log"]
+__all__ = ["HINT", "LOG", "SIDECARS", "Log", "Span", "Way", "commit_path", "crc_path", "read_log", "version_of"]
 
 LOG = "_delta_log"
 HINT = f"{LOG}/_last_checkpoint"
@@ -35,6 +35,13 @@ def commit_path(version: int) -> str:
 def crc_path(version: int) -> str:
     """Where the version checksum of ``version`` lies (PROTOCOL.md, "Version Checksum File")."""
     return f"{LOG}/{version:020d}.crc"
+
+
+def version_of(path: str) -> int | None:
+    """The version that the commit, or the part of a checkpoint, at ``path`` makes readable; None for any other object."""
+    name = path.removeprefix(f"{LOG}/")
+    match = next((found for form in (_COMMIT, _CLASSIC, _PART, _UUID) if (found := form.fullmatch(name))), None)
+    return int(match[1]) if match else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from lakehouse.checksum import sha256_hex
 from lakehouse.errors import Conflict, LakeError, NotFound, Transfer
 from lakehouse.formats.delta.checkpoint import whole_ways
 from lakehouse.formats.delta.follow import compacted_agrees, hint_for
-from lakehouse.formats.delta.log import HINT, Log, commit_path, crc_path, read_log
+from lakehouse.formats.delta.log import HINT, LOG, Log, commit_path, crc_path, read_log, version_of
 from lakehouse.formats.delta.present import present
 from lakehouse.formats.delta.replay import Replay
 from lakehouse.formats.delta.snapshot import checkpoint_publication
@@ -49,6 +49,7 @@ def stage_log(source: Store, target: Store, version: DeltaVersion, since: int | 
     held = _held(theirs, version.number)
     if held is None:
         written = tuple(_stage_unreadable(source, target, version))
+        _refuse_newer(target, version.number)
         root = _base_parts(version)
         return Staged(
             written, (*(publication(source, path) for path in root), *_after(source, version, theirs, set(root))), root[-1]
@@ -108,6 +109,13 @@ def _stage_unreadable(source: Store, target: Store, version: DeltaVersion) -> It
         if isinstance(outcome, LakeError):
             raise outcome
         yield outcome
+
+
+def _refuse_newer(target: Store, number: int) -> None:
+    """Commits of a later version, which another sync staged meanwhile, would appear unproven with this one's base."""
+    for info in target.list(LOG, after=commit_path(number)):
+        if (found := version_of(info.path)) is not None and found > number:
+            raise Transfer(f"{target.url}: another sync brought {info.path} meanwhile; run again")
 
 
 def put_unchanged(source: Store, target: Store, info: ObjectInfo) -> Written:

@@ -7,20 +7,21 @@ v2Checkpoint is on. The whole state is held in memory for it: about 2.5 kB a fil
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from lakehouse.checksum import sha256_hex
 from lakehouse.errors import Conflict, NotFound, Unsupported
-from lakehouse.formats.delta.actions import actions_of, object_key
+from lakehouse.formats.delta.actions import Action, actions_of, object_key
 from lakehouse.formats.delta.checkpoint import FILE_COLUMNS, checkpoint_actions, part_actions
-from lakehouse.formats.delta.log import LOG
+from lakehouse.formats.delta.log import LOG, Log, Span
 from lakehouse.formats.delta.vectors import vector_id
 from lakehouse.formats.delta.version import DeltaVersion, commits_in_order
 from lakehouse.store import ObjectInfo, Store
 from lakehouse.table import Publication
 
-__all__ = ["State", "checkpoint_publication", "state_at", "write_checkpoint"]
+__all__ = ["State", "checkpoint_publication", "live_at", "named_live", "state_at", "write_checkpoint"]
 
 _DERIVED = {"stats_parsed": "stats", "partitionValues_parsed": "partitionValues"}
 _VECTOR_FIELDS = {"storageType", "pathOrInlineDv", "offset", "sizeInBytes", "cardinality", "maxRowIndex"}
@@ -74,6 +75,26 @@ def state_at(store: Store, version: DeltaVersion) -> State:
     return state
 
 
+def named_live(where: str, actions: Iterable[Action]) -> set[tuple[str, str]]:
+    """The files that the adds of a checkpoint name, as the keys of `State.adds`."""
+    return {(object_key(where, fields.get("path")), vector_id(fields)) for kind, fields in actions if kind == "add"}
+
+
+def live_at(store: Store, log: Log, span: Span) -> set[tuple[str, str]]:
+    """The files that are live at the end of ``span``, as the keys of `State.adds`."""
+    live: set[tuple[str, str]] = set()
+    newest, start = log.newest_checkpoint(span), span.first
+    if newest is not None:
+        start = newest + 1
+        live = named_live(f"{store.url}: checkpoint {newest}", checkpoint_actions(store, log, newest, FILE_COLUMNS))
+    for number, data in commits_in_order(store, range(start, span.last + 1)):
+        for kind, fields in actions_of(where := f"{store.url}: commit {number}", data):
+            if kind in ("add", "remove"):
+                key = (object_key(where, fields.get("path")), vector_id(fields))
+                live.add(key) if kind == "add" else live.discard(key)
+    return live
+
+
 def checkpoint_publication(source: Store, target: Store, version: DeltaVersion) -> Publication:
     """A V1 checkpoint of ``version``, written from the source's state, ready to be put.
 
@@ -87,14 +108,10 @@ def checkpoint_publication(source: Store, target: Store, version: DeltaVersion) 
         there = target.get(path)
     except NotFound:
         return Publication(path, len(data), sha256_hex(data), lambda: data)
-    if there != data:
-        live = {
-            (object_key(path, fields.get("path")), vector_id(fields))
-            for kind, fields in part_actions(target, ObjectInfo(path, len(there)), FILE_COLUMNS)
-            if kind == "add"
-        }
-        if live != state.adds.keys():
-            raise Conflict(f"{target.url}/{path}: names other files than version {version.number} of {source.url}")
+    if there != data and (
+        named_live(path, part_actions(target, ObjectInfo(path, len(there)), FILE_COLUMNS)) != state.adds.keys()
+    ):
+        raise Conflict(f"{target.url}/{path}: names other files than version {version.number} of {source.url}")
     return Publication(path, len(there), sha256_hex(there), lambda: target.get(path))
 
 

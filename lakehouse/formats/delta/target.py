@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lakehouse.checksum import sha256_hex
 from lakehouse.errors import Conflict, NotFound
+from lakehouse.formats.delta.extras import compare_extras
 from lakehouse.formats.delta.log import Log, commit_path, read_log
 from lakehouse.formats.delta.version import DeltaVersion
 from lakehouse.parallel import each
@@ -20,13 +21,15 @@ def newest_common(source: Store, target: Store, version: DeltaVersion, base: Bas
 
     Commit ``base.id`` must be byte for byte the same in both stores, and so must every later commit that the target holds:
     equal bytes name equal files, so that proves one history, whatever became of ``metaData.id`` since (REPLACE TABLE may
-    change it). Where the source has cleaned that commit away, ``metaData.id`` decides and a gap is left.
+    change it). Where the source has cleaned that commit away, ``metaData.id`` decides and a gap is left. What readers may read
+    instead of commits is held against the source too (see `extras`).
 
     Raises `Conflict` when the target has commits of its own, is ahead of the source, or holds another table.
     """
     theirs = read_log(target)
     if base is None:
         _compare_seeded(source, target, version, theirs)
+        compare_extras(source, target, version, theirs, since=None)
         return None
     number = int(base.id)
     try:
@@ -37,6 +40,7 @@ def newest_common(source: Store, target: Store, version: DeltaVersion, base: Bas
         raise Conflict(f"{target.url}: {base.source_root} is not what the last sync put there; somebody else wrote to the target")
     _compare_base(source, target, version, base)
     compare_commits(source, target, version.log, theirs, after=number)
+    compare_extras(source, target, version, theirs, since=number)
     return str(min(number, version.number))
 
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from lakehouse.errors import Unsupported
+from lakehouse.formats.delta.actions import is_reserved
 
 __all__ = ["NO_VECTOR", "Vector", "vector_id", "vector_of", "z85_decode"]
 
@@ -90,5 +91,7 @@ def _file(stated: str) -> str:
         raise ValueError(f"{stated!r} is shorter than a UUID")
     if prefix.startswith("/") or ".." in prefix.split("/"):
         raise ValueError(f"the prefix {prefix!r} leaves the table")
+    if is_reserved(prefix):
+        raise ValueError(f"the prefix {prefix!r} lies among the table's log or receipts")
     name = f"deletion_vector_{uuid.UUID(bytes=z85_decode(encoded))}.bin"
     return f"{prefix}/{name}" if prefix else name

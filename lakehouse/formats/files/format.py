@@ -13,10 +13,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from lakehouse.checksum import sha256_hex
 from lakehouse.errors import Config, NotFound, Transfer, Unsupported
 from lakehouse.store import ObjectInfo, Store
-from lakehouse.table import Base, Commit, Description, Publication, Staged, TableFile, TableVersion
+from lakehouse.table import Base, Commit, Description, Staged, TableFile, TableVersion
 
 __all__ = ["LAST", "FilesFormat", "PlainVersion", "digest_of"]
 
@@ -54,7 +53,7 @@ def _take(store: Store) -> tuple[ObjectInfo, ...]:
         if path.startswith("_delta_log/") or "/_delta_log/" in path or _ICEBERG.fullmatch(path):
             raise Config(
                 f"{store.url}: a table with its own metadata lies below it ({path}): it is a warehouse, or that table; "
-                "name each table, or use --recursive"
+                "sync each table on its own"
             )
         if match := _UNFINISHED.fullmatch(path):
             raise Unsupported(
@@ -108,24 +107,24 @@ class FilesFormat:
         return None
 
     def files(self, store: Store, version: TableVersion, since: str | None = None) -> Iterator[TableFile]:
-        """The pinned listing, without the objects that must come last."""
-        for info in _plain(version).listing:
-            if info.path.rpartition("/")[2] not in LAST:
-                yield TableFile(info.path, info.size, etag=info.etag, checksum=info.checksum)
+        """The pinned listing; what describes the whole directory comes last, in its order."""
+        listing = _plain(version).listing
+        for info in (*(info for info in listing if info.path.rpartition("/")[2] not in LAST), *_in_order(listing)):
+            last = info.path.rpartition("/")[2] in LAST
+            yield TableFile(info.path, info.size, etag=info.etag, checksum=info.checksum, last=last)
 
     def stage(self, source: Store, target: Store, version: TableVersion, since: str | None) -> Staged:
-        """Nothing is put. ``_metadata``, ``_common_metadata`` and ``_SUCCESS`` are published, replacing older ones: they
-        describe the whole directory and are written anew with it."""
-        return Staged((), tuple(_last(source, info) for info in _in_order(_plain(version).listing)), "")
+        """Nothing: a folder is its files."""
+        return Staged((), (), "")
 
     def recheck(self, source: Store, version: TableVersion) -> None:
         """The source's listing is still the pinned one."""
         if digest_of(_take(source)) != _plain(version).id:
             raise Transfer(f"{source.url}: the source changed during the copy; run again when nobody writes to it")
 
-    def metadata_files(self, store: Store, version: TableVersion) -> Iterator[str]:
-        for info in _in_order(_plain(version).listing):
-            yield info.path
+    def metadata_files(self, store: Store, version: TableVersion, *, essential: bool = False) -> Iterator[str]:
+        """None: a folder is its files."""
+        return iter(())
 
     def describe(self, store: Store, version: TableVersion) -> Description:
         """Counts only: nothing is known of what is in the files."""
@@ -141,8 +140,3 @@ class FilesFormat:
 def _in_order(listing: tuple[ObjectInfo, ...]) -> list[ObjectInfo]:
     last = [info for info in listing if info.path.rpartition("/")[2] in LAST]
     return sorted(last, key=lambda info: (LAST.index(info.path.rpartition("/")[2]), -info.path.count("/"), info.path))
-
-
-def _last(source: Store, info: ObjectInfo) -> Publication:
-    data = source.get(info.path)
-    return Publication(info.path, len(data), sha256_hex(data), lambda: source.get(info.path), replace=True)

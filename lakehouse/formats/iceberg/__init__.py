@@ -47,7 +47,7 @@ class IcebergFormat:
     def recheck(self, source: Store, version: TableVersion) -> None:
         _refuse(source)
 
-    def metadata_files(self, store: Store, version: TableVersion) -> Iterator[str]:
+    def metadata_files(self, store: Store, version: TableVersion, *, essential: bool = False) -> Iterator[str]:
         _refuse(store)
 
     def describe(self, store: Store, version: TableVersion) -> Description:

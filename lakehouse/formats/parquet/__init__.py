@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 
 from lakehouse.errors import NotFound
-from lakehouse.formats.files.format import LAST, FilesFormat, PlainVersion
+from lakehouse.formats.files.format import FilesFormat, PlainVersion
 from lakehouse.store import ObjectFile, ObjectInfo, Store
 from lakehouse.table import Column, Description, TableVersion
 
@@ -21,8 +22,9 @@ class ParquetFormat(FilesFormat):
     name = "parquet"
 
     def detect(self, store: Store) -> bool:
-        """Whether one of the first thousand objects listed is called ``*.parquet``."""
-        return any(_is_data(info) for info in islice(store.list(), _LOOKED_AT))
+        """Whether one of the first thousand objects listed is called ``*.parquet``; hidden ones are not counted."""
+        shown: Iterator[ObjectInfo] = (info for info in store.list() if not _is_hidden(info))
+        return any(_is_data(info) for info in islice(shown, _LOOKED_AT))
 
     def _is_there(self, listing: tuple[ObjectInfo, ...]) -> bool:
         return any(_is_data(info) for info in listing)
@@ -45,9 +47,11 @@ class ParquetFormat(FilesFormat):
 
 def _is_data(info: ObjectInfo) -> bool:
     """A Parquet file that readers take for data: names that begin with ``_`` or ``.`` are hidden (Hive, Spark)."""
-    name = info.path.rpartition("/")[2]
-    hidden = info.path.startswith("_lake/") or name in LAST or name.startswith(_HIDDEN)
-    return name.lower().endswith((".parquet", ".parq")) and not hidden
+    return info.path.lower().endswith((".parquet", ".parq")) and not _is_hidden(info)
+
+
+def _is_hidden(info: ObjectInfo) -> bool:
+    return info.path.startswith("_lake/") or info.path.rpartition("/")[2].startswith(_HIDDEN)
 
 
 def _columns(store: Store, info: ObjectInfo) -> tuple[Column, ...]:
