@@ -246,18 +246,21 @@ class _Run:
     def _metadata_found_there(self, plan: Plan, staged: Staged, objects: list[Written]) -> list[Written]:
         """Metadata that this run did not put because it lay there: brought by other means, or vouched for by lost receipts.
 
-        Raises `Conflict` where it is not the source's.
+        Raises `Conflict` where it is not what the source must have in common with it; what merely helps readers may be another
+        (a checkpoint that was written here), and the format has judged it.
         """
         if self.present is None or self._is_level(plan):
             return []
+        source, target = self.replica.source, self.replica.target
+        common = set(self.replica.format.metadata_files(source, plan.version, essential=True))
         named = {written.path for written in objects} | {publication.path for publication in staged.publications}
         named |= set(self._known(self.chain.finished.number)) if self.chain.finished else set()
         found = []
-        for path in self.replica.format.metadata_files(self.replica.source, plan.version):
+        for path in self.replica.format.metadata_files(target, plan.version):
             if path in self.present and path not in named:
-                data = self.replica.source.get(path)
-                if self.replica.target.get(path) != data:
-                    raise Conflict(f"{self.replica.target.url}/{path}: is not what the source has; somebody else wrote it")
+                data = target.get(path)
+                if path in common and source.get(path) != data:
+                    raise Conflict(f"{target.url}/{path}: is not what the source has; somebody else wrote it")
                 etag = self.present[path].etag
                 found.append(Written(path, len(data), sha256_hex(data), "adopted", target_etag=etag, confirmed=True))
         return found

@@ -235,3 +235,26 @@ def test_a_table_does_not_go_into_the_folder_of_a_plain_replica(tmp_path: Path) 
     lakehouse.sync(str(tmp_path / "plain"), str(tmp_path / "replica"), format="files")
     with pytest.raises(Conflict, match="files"):
         lakehouse.sync(str(tmp_path / "table"), str(tmp_path / "replica"))
+
+
+def test_a_checkpoint_that_we_wrote_outlives_lost_receipts(tmp_path: Path) -> None:
+    """After a jump over versions whose files are gone, the replica has a checkpoint that the source has not."""
+    folder = tmp_path / "table"
+    append(folder, 0, commits=2)
+    made = Places()
+    made.load(folder)
+    sync(made)
+    append(folder, 20, commits=2)
+    DeltaTable(str(folder)).optimize.compact()
+    DeltaTable(str(folder)).vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+    made.load(folder)
+    sync(made)
+    assert [path for path in contents(made.target).keys() - contents(made.source).keys() if "checkpoint" in path]
+    for info in list(made.receipts.list()):
+        made.receipts.delete(info.path)
+    sync(made)
+    verify(made).raise_for_findings()
+    append(folder, 40)
+    made.load(folder)
+    sync(made)
+    verify(made).raise_for_findings()
