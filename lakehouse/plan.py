@@ -69,11 +69,6 @@ class Plan:
     _copies: list[Copy] = field(default_factory=list)
 
     @property
-    def history_missing(self) -> int:
-        """Files that only older versions need and that are gone at the source."""
-        return self.version.not_carried.files
-
-    @property
     def format(self) -> str:
         return self.version.format
 

@@ -7,14 +7,13 @@ the source its own later), and the source cleans up what the target keeps.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 
 from lakehouse.errors import Conflict, NotFound, Unsupported
 from lakehouse.formats.delta.checkpoint import FILE_COLUMNS, checkpoint_actions, whole_ways
-from lakehouse.formats.delta.follow import compacted_agrees, hint_for
-from lakehouse.formats.delta.log import HINT, LOG, Log, Way
+from lakehouse.formats.delta.follow import compacted_agrees, hint_for, read_hint
+from lakehouse.formats.delta.log import HINT, Log, Way
 from lakehouse.formats.delta.snapshot import live_at, named_live
 from lakehouse.formats.delta.version import DeltaVersion
 from lakehouse.parallel import each
@@ -109,11 +108,9 @@ def _names_the_same(
 
 def _names_one(target: Store, theirs: Log) -> bool:
     """Whether the target's ``_last_checkpoint`` names a checkpoint that is there, in the way it says."""
-    try:
-        hint = json.loads(target.get(HINT))
-        number, parts = int(hint["version"]), int(hint.get("parts") or 1)
-        named = hint.get("v2Checkpoint") and f"{LOG}/{hint['v2Checkpoint']['path']}"
-    except (ValueError, KeyError, TypeError, AttributeError):
+    hint = read_hint(target)
+    if hint is None:
         return False
+    number, parts, named = hint
     ways = theirs.checkpoints.get(number, [])
     return any(len(way) == parts and (way[0].path == named if named else True) for way in ways)

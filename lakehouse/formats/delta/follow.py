@@ -12,7 +12,7 @@ from lakehouse.formats.delta.vectors import vector_id
 from lakehouse.formats.delta.version import DeltaVersion, commits_in_order
 from lakehouse.store import Store
 
-__all__ = ["compacted_agrees", "hint_for"]
+__all__ = ["compacted_agrees", "hint_for", "read_hint"]
 
 
 def compacted_agrees(store: Store, version: DeltaVersion, low: int, high: int) -> bool:
@@ -39,17 +39,26 @@ def _file_actions(where: str, data: bytes) -> Iterator[tuple[str, str, str]]:
             yield kind, str(fields.get("path")), vector_id(fields)
 
 
+def read_hint(store: Store) -> tuple[int, int, str | None] | None:
+    """What ``_last_checkpoint`` names: the version, how many parts, the path of a UUID-named one. None where it is damaged."""
+    try:
+        hint = json.loads(store.get(HINT))
+        number, parts = int(hint["version"]), int(hint.get("parts") or 1)
+        named = f"{LOG}/{hint['v2Checkpoint']['path']}" if hint.get("v2Checkpoint") else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return number, parts, named
+
+
 def hint_for(store: Store, version: DeltaVersion) -> bool:
     """Whether the source's ``_last_checkpoint`` holds for a replica of ``version`` (PROTOCOL.md, "Last Checkpoint File").
 
     It must name a complete checkpoint that is carried; it may be stale or damaged, and then the replica has none.
     """
-    try:
-        hint = json.loads(store.get(HINT))
-        number, parts = int(hint["version"]), int(hint.get("parts") or 1)
-        named = hint.get("v2Checkpoint") and f"{LOG}/{hint['v2Checkpoint']['path']}"
-    except (ValueError, KeyError, TypeError, AttributeError):
+    hint = read_hint(store)
+    if hint is None:
         return False
+    number, parts, named = hint
     log, span = version.log, version.span
     if not span.first <= number <= span.last:
         return False

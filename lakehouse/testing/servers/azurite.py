@@ -21,7 +21,7 @@ from email.utils import formatdate
 from pathlib import Path
 
 from lakehouse.errors import Config
-from lakehouse.testing.servers.process import Server, answers, free_ports, package_file
+from lakehouse.testing.servers.process import Server, answers, create, free_ports, package_file
 
 __all__ = ["VERSION", "AzuriteServer", "install"]
 
@@ -105,10 +105,4 @@ class AzuriteServer(Server):
             method="PUT",
             headers={**headers, "Authorization": f"SharedKey {self.account_name}:{signature}", "Content-Length": "0"},
         )
-        try:
-            with urllib.request.urlopen(request, timeout=30):
-                return
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code != 409:
-                raise
+        create(request)

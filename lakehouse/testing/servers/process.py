@@ -21,7 +21,7 @@ from typing import Self
 
 from lakehouse.errors import Config
 
-__all__ = ["Server", "answers", "free_ports", "package_file", "script"]
+__all__ = ["Server", "answers", "create", "free_ports", "package_file", "script"]
 
 START_SECONDS = 60.0
 STOP_SECONDS = 2.0
@@ -66,6 +66,17 @@ def answers(url: str) -> bool:
         return True
     except OSError:
         return False
+
+
+def create(request: urllib.request.Request) -> None:
+    """Send a request that makes a bucket or container; one that is there already is fine."""
+    try:
+        with urllib.request.urlopen(request, timeout=30):
+            return
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code != 409:
+            raise
 
 
 class Server(ABC):

@@ -9,6 +9,8 @@ import urllib.parse
 import urllib.request
 from datetime import UTC, datetime
 
+from lakehouse.testing.servers.process import create
+
 __all__ = ["make_bucket"]
 
 
@@ -33,10 +35,4 @@ def make_bucket(endpoint_url: str, key: str, secret: str, bucket: str, region: s
             "Authorization": f"AWS4-HMAC-SHA256 Credential={key}/{scope}, SignedHeaders={signed}, Signature={signature}",
         },
     )
-    try:
-        with urllib.request.urlopen(request, timeout=30):
-            return
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code != 409:
-            raise
+    create(request)
