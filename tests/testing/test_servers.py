@@ -128,7 +128,9 @@ def creates(store: ObjectStore, key: str, data: bytes) -> bool:
 def test_a_race_of_sixteen_creates_has_one_winner_whose_bytes_stay(
     store: ObjectStore, key: str, request: pytest.FixtureRequest
 ) -> None:
-    """One race on SeaweedFS, which takes seconds for each."""
+    """One race on SeaweedFS, which takes seconds for each; none on moto, which looks first and then writes."""
+    if "moto" in request.node.name:
+        pytest.skip("moto's creates are not atomic")
     writers = [b"%d" % number for number in range(16)]
     for round_number in range(1 if "seaweed" in request.node.name else 5):
         start = threading.Barrier(len(writers))

@@ -1,4 +1,8 @@
-"""moto: a second opinion on S3. It accepts wrong keys, wrong checksums and tampered signatures: prove none of these here."""
+"""moto: a second opinion on S3.
+
+It accepts wrong keys, wrong checksums and tampered signatures, and of writers that race for one key two can win: prove none of
+these here.
+"""
 
 from __future__ import annotations
 
