@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lakehouse import formats
 from lakehouse.config import Settings, load
 from lakehouse.connect import open_store
-from lakehouse.replica import open_source
-from lakehouse.store import ObjectInfo, Store
-from lakehouse.table import Commit, Description, TableFile, TableFormat, TableVersion
+from lakehouse.replica import open_table
+from lakehouse.store import ObjectInfo
+from lakehouse.table import Commit, Description, TableFile
 
 __all__ = ["describe", "files", "history", "ls"]
 
@@ -21,7 +20,7 @@ def describe(
 
     Raises `NotFound` where there is no table or no such version, `Unsupported` for a table that cannot be read.
     """
-    store, table_format, pinned = _open(place, format, version, settings)
+    store, table_format, pinned = open_table(place, format, settings or load(), version=version)
     return table_format.describe(store, pinned)
 
 
@@ -29,7 +28,7 @@ def history(
     place: str, *, format: str | None = None, version: str | None = None, settings: Settings | None = None
 ) -> Iterator[Commit]:
     """The retained history of the table at ``place``, newest first."""
-    store, table_format, pinned = _open(place, format, version, settings)
+    store, table_format, pinned = open_table(place, format, settings or load(), version=version)
     return table_format.history(store, pinned)
 
 
@@ -37,18 +36,10 @@ def files(
     place: str, *, format: str | None = None, version: str | None = None, settings: Settings | None = None
 ) -> Iterator[TableFile]:
     """The files that the table at ``place`` and its retained history refer to."""
-    store, table_format, pinned = _open(place, format, version, settings)
+    store, table_format, pinned = open_table(place, format, settings or load(), version=version)
     return table_format.files(store, pinned)
 
 
 def ls(place: str, *, settings: Settings | None = None) -> Iterator[ObjectInfo]:
     """The objects and folders (their paths end in ``/``) right below ``place``."""
     return open_store(place, settings or load()).list(recursive=False)
-
-
-def _open(
-    place: str, format: str | None, version: str | None, settings: Settings | None
-) -> tuple[Store, TableFormat, TableVersion]:
-    store = open_source(place, settings or load())
-    table_format = formats.detect(store, format)
-    return store, table_format, table_format.pin(store, version)

@@ -16,6 +16,11 @@ class Options:
     ``version``: pin this one instead of the newest. ``level``: how much must be proven before anything is published.
     ``checksum``: hash what is kept, too. ``delete`` and ``in_place`` (plain files only): remove what the source no longer
     has, overwrite what it changed under the same name. ``workers``: objects in flight.
+
+    ``maps``: (stated, actual) places of files that the metadata states elsewhere. ``external``: prefixes of stated files that
+    may be read though they lie outside the source's bucket. ``location`` (Iceberg): the address by which readers know the target.
+    ``history`` (Delta): ``all``, ``none`` or ``since:V``. ``skip_broken_history`` (Iceberg): leave out older snapshots that
+    can no longer be read.
     """
 
     version: str | None = None
@@ -24,3 +29,8 @@ class Options:
     delete: bool = False
     in_place: bool = False
     workers: int = 16
+    maps: tuple[tuple[str, str], ...] = ()
+    external: tuple[str, ...] = ()
+    location: str | None = None
+    history: str = "all"
+    skip_broken_history: bool = False

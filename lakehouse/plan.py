@@ -8,7 +8,7 @@ from typing import Literal
 
 from lakehouse.errors import Conflict
 from lakehouse.store import ObjectInfo
-from lakehouse.table import TableFile, TableVersion, Written
+from lakehouse.table import Held, TableFile, TableVersion, Written
 
 __all__ = ["Action", "Copy", "Counts", "Plan", "decide", "is_same", "make_plan"]
 
@@ -61,7 +61,7 @@ class Plan:
     """
 
     version: TableVersion
-    since: str | None
+    held: Held | None
     copy: Counts = field(default_factory=Counts)
     keep: Counts = field(default_factory=Counts)
     deletions: tuple[str, ...] = ()
@@ -93,6 +93,8 @@ def decide(
         return "compare" if present is not None else "copy"
     if listed and not is_same(known, present):
         return "compare"
+    if known.origin == "damaged":
+        return "compare"
     if checksum or (mutable and (file.etag is None or file.etag != known.source_etag)):
         return "compare"
     return None
@@ -105,7 +107,7 @@ def is_same(known: Written, present: ObjectInfo | None) -> bool:
 
 def make_plan(
     version: TableVersion,
-    since: str | None,
+    held: Held | None,
     files: Iterable[TableFile],
     known: Mapping[str, Written],
     present: Mapping[str, ObjectInfo] | None,
@@ -120,7 +122,7 @@ def make_plan(
     Raises `Conflict` when a plain directory lost files at the source and ``delete`` was not given, and whatever ``files``
     raises.
     """
-    plan = Plan(version, since)
+    plan = Plan(version, held)
     seen: set[str] = set()
     for file in files:
         if listing_is_table:
@@ -131,7 +133,8 @@ def make_plan(
         if action is None:
             plan.keep.add(file.size)
             continue
-        if action == "compare" and in_place and record is not None and is_same(record, found):
+        ours = record is not None and is_same(record, found)
+        if action == "compare" and ours and (in_place or (record is not None and record.origin == "damaged")):
             action = "replace"
         plan.copy.add(file.size)
         plan._copies.append(Copy(file, action, record))

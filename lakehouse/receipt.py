@@ -62,7 +62,8 @@ class Receipt:
     ``proof_kept_oldest_at`` the end of the oldest run that it stands on. ``not_carried`` counts files of older versions
     that were gone at the source, ``lost_versions`` names versions that were cleaned up there before they could be carried.
     ``supersedes`` numbers the unfinished receipt that this one replaces. ``full``: the inventory lists all objects, so that no
-    older receipt is needed.
+    older receipt is needed. ``remarks`` are those of the version (`lakehouse.table.Remark`), ``read_map`` the digest of the
+    ``--map`` options that it was read with.
     """
 
     number: int
@@ -92,6 +93,8 @@ class Receipt:
     previous_sha256: str | None
     supersedes: int | None = None
     full: bool = False
+    remarks: list[dict[str, str]] = field(default_factory=list)
+    read_map: str = ""
     schema_version: int = SCHEMA_VERSION
 
     @property

@@ -52,12 +52,12 @@ def _checked(name: str, dataset: DatasetSettings, replica: ReplicaSettings, sett
 
 
 def _look(name: str, to: str, replica: Replica) -> ReplicaStatus:
-    version = replica.format.pin(replica.source)
+    version = replica.format.pin(replica.source, replica.version, replica.terms)
     chain = receipts_of.read_chain(replica.receipts)
     finished = chain.finished
     same = finished is not None and finished.version == version.id
-    since = finished.version if finished is not None and finished.table_id == version.table_id else None
-    behind = 0 if same else sum(file.size for file in replica.format.files(replica.source, version, since))
+    held = replica.format.since(replica.source, replica.target, version, finished.base if finished else None)
+    behind = 0 if same else sum(file.size for file in replica.format.files(replica.source, version, held))
     return ReplicaStatus(
         dataset=name,
         to=to,

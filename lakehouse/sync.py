@@ -18,26 +18,27 @@ Whatever fails and whenever: the target's readers see the old version or the new
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from lakehouse import receipt as receipts_of
 from lakehouse.checksum import sha256_hex
+from lakehouse.claim import Run, claim
 from lakehouse.config import Settings, load
-from lakehouse.errors import Config, Conflict, NotFound, Transfer, Unsupported, Verification
+from lakehouse.errors import Config, Conflict, NotFound, Unsupported, Verification
 from lakehouse.options import Options
 from lakehouse.pending import Pending, read_pending
-from lakehouse.plan import Copy, Counts, Plan, is_same, make_plan
+from lakehouse.plan import Counts, Plan, is_same, make_plan
 from lakehouse.progress import Progress, ProgressEvent, silent
-from lakehouse.publish import intended, publish
-from lakehouse.receipt import Chain, Level, Receipt, Root, lowest, utc
+from lakehouse.publish import publish
+from lakehouse.receipt import Chain, Level, Receipt, lowest
 from lakehouse.replica import Replica, open_replica
 from lakehouse.result import SyncResult, result_of
 from lakehouse.store import ObjectInfo
-from lakehouse.table import Staged, TableFile, Written
+from lakehouse.table import Staged, Written
 from lakehouse.transfer import Outcome, transfer
 from lakehouse.verify import Finding, Report, confirm
-from lakehouse.version import __version__
 
 __all__ = ["Options", "SyncResult", "plan", "replicate", "sync"]
 
@@ -52,6 +53,11 @@ def sync(
     checksum: bool = False,
     delete: bool = False,
     in_place: bool = False,
+    maps: Mapping[str, str] | None = None,
+    allow_external: Sequence[str] = (),
+    location: str | None = None,
+    history: str = "all",
+    skip_broken_history: bool = False,
     workers: int = 16,
     retries: int | None = None,
     settings: Settings | None = None,
@@ -61,10 +67,15 @@ def sync(
 
     Raises `NotFound` (no table, or a live file is missing), `Unsupported` (nothing was written), `Conflict` (the target has
     its own commits), `Transfer` (incomplete: run again), `Verification` (differences; nothing was published), `Config`.
+    See `Options` for what the arguments mean.
     """
     started = datetime.now(UTC)
-    replica = open_replica(source, target, format, settings or load(), retries=retries)
-    return _Run(replica, Options(version, level, checksum, delete, in_place, workers), progress, started=started).run()
+    options = Options(
+        version, level, checksum, delete, in_place, workers, tuple((maps or {}).items()), tuple(allow_external), location,
+        history, skip_broken_history,
+    )  # fmt: skip
+    replica = open_replica(source, target, format, settings or load(), retries=retries, options=options)
+    return _Run(replica, options, progress, started=started).run()
 
 
 def plan(
@@ -77,12 +88,20 @@ def plan(
     checksum: bool = False,
     delete: bool = False,
     in_place: bool = False,
+    maps: Mapping[str, str] | None = None,
+    allow_external: Sequence[str] = (),
+    location: str | None = None,
+    history: str = "all",
+    skip_broken_history: bool = False,
     settings: Settings | None = None,
     progress: Progress = silent,
 ) -> Plan:
     """What `sync` with the same arguments would do. Nothing is written anywhere."""
-    options = Options(version, level, checksum, delete, in_place)
-    return _Run(open_replica(source, target, format, settings or load()), options, progress).plan()
+    options = Options(
+        version, level, checksum, delete, in_place, 1, tuple((maps or {}).items()), tuple(allow_external), location, history,
+        skip_broken_history,
+    )  # fmt: skip
+    return _Run(open_replica(source, target, format, settings or load(), options=options), options, progress).plan()
 
 
 def replicate(replica: Replica, options: Options, progress: Progress = silent) -> SyncResult:
@@ -106,13 +125,23 @@ class _Run:
     def run(self) -> SyncResult:
         if self._nothing_new():
             return self._unchanged()
-        plan = self.plan(mend=True)
+        plan = self.plan()
         if self._is_done(plan):
             return self._unchanged()
+        try:
+            return self._carry(plan)
+        except NotFound:
+            self.replica.format.recheck(self.replica.source, plan.version)
+            raise
+
+    def _carry(self, plan: Plan) -> SyncResult:
+        """Steps 5 to 9."""
         written, missing = self._transfer(plan)
         if self.options.checksum and not plan.deletions and self._is_level(plan) and all(w.origin == "adopted" for w in written):
             return self._unchanged()
-        staged = self.replica.format.stage(self.replica.source, self.replica.target, plan.version, plan.since)
+        staged = self.replica.format.stage(
+            self.replica.source, self.replica.target, plan.version, plan.held, frozenset(self._damaged())
+        )
         objects = [*written, *staged.written]
         proven = self._verify(plan, [*objects, *self._metadata_found_there(plan, staged, objects)])
         self.replica.format.recheck(self.replica.source, plan.version)
@@ -127,47 +156,54 @@ class _Run:
         if self.replica.latest is None:
             return False
         receipt, sha256 = self.replica.latest
-        asked = self.options.version in (None, receipt.version) and not self.options.checksum
+        asked = self._version_asked in (None, receipt.version) and not self.options.checksum
         if not asked or lowest(receipt.proof, self.options.level) != self.options.level:
             return False
         self.chain = Chain(receipt, sha256={receipt.number: sha256})
         return self.replica.format.is_unchanged(self.replica.source, self.replica.target, receipt.base)
 
-    def plan(self, *, mend: bool = False) -> Plan:
-        """Steps 2 to 4: pin, read what the target has, compare. Raises before anything is written.
+    @property
+    def _version_asked(self) -> str | None:
+        return self.replica.version or self.options.version
 
-        ``mend``: first put again what an unfinished run of ours found damaged.
-        """
+    def plan(self) -> Plan:
+        """Steps 2 to 4: pin, read what the target has, compare. Raises before anything is written."""
         replica, options = self.replica, self.options
         if options.level == "rows":
             raise Unsupported("--level rows is not offered yet: bytes is the strongest proof of this version")
         if replica.format.receipts_inside and (options.in_place or options.delete):
             raise Config(f"--in-place and --delete are for plain files; {replica.source.url} is a {replica.format.name} table")
         self.progress(ProgressEvent("pin", message=replica.source.url))
-        version = replica.format.pin(replica.source, options.version)
+        version = replica.format.pin(replica.source, self._version_asked, replica.terms)
         self.chain = receipts_of.read_chain(replica.receipts)
         known = self._target_state()
-        if mend:
-            self._mend()
-            known |= self.noted
-        finished = self.chain.finished
-        since = replica.format.since(replica.source, replica.target, version, finished.base if finished else None)
-        if finished is not None and replica.format.receipts_inside and since == version.id != finished.version:
+        finished, anew = self.chain.finished, options.checksum
+        held = replica.format.since(
+            replica.source,
+            replica.target,
+            version,
+            finished.base if finished else None,
+            [receipt.base for receipt in self.chain.later],
+        )
+        ahead = held is not None and held.id == version.id
+        if finished is not None and ahead and replica.format.receipts_inside and version.id != finished.version:
             raise Conflict(
                 f"{replica.target.url}: stands at version {finished.version} already, ahead of {version.id}; "
                 "a replica is never rolled back"
             )
+        if finished is not None and replica.terms is not None and finished.read_map != replica.terms.locations.digest():
+            held, anew = None, True  # what was read elsewhere may have been something else
         self.progress(ProgressEvent("plan", message=f"version {version.id}"))
         plan = make_plan(
             version,
-            since,
-            replica.format.files(replica.source, version, None if options.checksum else since),
+            held,
+            replica.format.files(replica.source, version, None if anew else held),
             known,
             self.present,
             listing_is_table=not replica.format.receipts_inside,
             in_place=options.in_place,
             delete=options.delete,
-            checksum=options.checksum,
+            checksum=anew,
         )
         if options.level == "bytes" and not replica.target.traits.confirms_put:
             plan.read_back_bytes = plan.copy.bytes
@@ -192,16 +228,9 @@ class _Run:
         self.noted = {path: noted for path, noted in (pending or {}).items() if is_same(noted, self.present.get(path))}
         return known | self.noted
 
-    def _mend(self) -> None:
-        """Put again what an unfinished run of ours found damaged at the target, while it is still that object."""
-        damaged = [noted for noted in self.noted.values() if noted.origin == "damaged"]
-        copies = [Copy(TableFile(noted.path, noted.size, required=False), "replace", noted) for noted in damaged]
-        for outcome in transfer(
-            self.replica.source, self.replica.target, copies, workers=self.options.workers, progress=self.progress
-        ):
-            self.noted[outcome.path] = outcome if isinstance(outcome, Written) else self.noted[outcome.path]
-            if self.present is not None:
-                self.present[outcome.path] = self.replica.target.head(outcome.path)
+    def _damaged(self) -> Iterator[str]:
+        """What an unfinished run of ours found not to be what was sent, while it is still that object."""
+        return (path for path, noted in self.noted.items() if noted.origin == "damaged")
 
     def _known(self, upto: int) -> dict[str, Written]:
         return receipts_of.known_objects(self.replica.receipts, upto, self.chain.finished.number if self.chain.finished else 0)
@@ -292,13 +321,17 @@ class _Run:
         wrong = {finding.path for finding in findings if finding.kind == "differs"}
         with Pending(self.replica.receipts, self.chain.next_number, f"{self.id}-damaged") as pending:
             for written in objects:
-                if written.path in wrong and written.origin in ("copied", "staged"):
+                if written.path in wrong and written.origin in ("copied", "staged", "rewritten"):
                     there = self.replica.target.head(written.path)
                     pending.add(replace(written, size=there.size, target_etag=there.etag, origin="damaged"))
 
     def _left_behind(self, fresh: set[str]) -> list[Written]:
         """What unfinished runs brought over or published: ours, and from now on recorded as found there."""
-        left = {path: replace(noted, origin="adopted") for path, noted in self.noted.items() if path not in fresh}
+        left = {
+            path: replace(noted, origin="adopted")
+            for path, noted in self.noted.items()
+            if path not in fresh and noted.origin != "damaged"
+        }
         for unfinished in self.chain.later:
             for written in receipts_of.read_inventory(self.replica.receipts, unfinished.inventory):
                 if written.origin == "published" and written.path not in fresh and self._holds(written):
@@ -312,88 +345,9 @@ class _Run:
             return False
 
     def _claim(self, plan: Plan, staged: Staged, proven: list[Written], missing: int) -> tuple[Receipt, str]:
-        """Step 8: the inventory, then the receipt under its number.
-
-        An unfinished receipt of an earlier run that names the same root is taken over. Another run that claimed the number
-        for the same root has done the same work, so its receipt stands; for another root it is ahead of us.
-        """
-        root, publications = self._root(staged), intended(staged.publications)
-        for earlier in reversed(self.chain.later):
-            if self._does_the_same(earlier, plan, root, publications):
-                return earlier, self.chain.sha256[earlier.number]
-        receipt = self._receipt(plan, root, [*proven, *publications], missing)
-        try:
-            return receipt, receipts_of.claim(self.replica.receipts, receipt)
-        except Conflict:
-            theirs = receipts_of.read_chain(self.replica.receipts)
-            newest = theirs.newest
-            if newest is None or not self._does_the_same(newest, plan, root, publications):
-                raise Transfer(f"{self.replica.target.url}: another sync is at work there; run again") from None
-            return newest, theirs.sha256[newest.number]
-
-    def _does_the_same(self, other: Receipt, plan: Plan, root: Root, publications: list[Written]) -> bool:
-        """Whether another run's receipt stands for all that this run is going to publish, proven as far."""
-        if (other.root, other.version) != (root, plan.version.id) or lowest(
-            other.proof, self.options.level
-        ) != self.options.level:
-            return False
-        named = {(w.path, w.sha256) for w in receipts_of.read_inventory(self.replica.receipts, other.inventory)}
-        return all((written.path, written.sha256) in named for written in publications)
-
-    def _root(self, staged: Staged) -> Root:
-        for publication in staged.publications:
-            if publication.path == staged.root:
-                return Root(publication.path, publication.sha256)
-        return self.chain.finished.root if self.chain.finished else Root()
-
-    def _receipt(self, plan: Plan, root: Root, objects: list[Written], missing: int) -> Receipt:
-        replica, chain = self.replica, self.chain
-        number, finished = chain.next_number, chain.finished
-        copied, kept = Counts(), Counts(plan.keep.files, plan.keep.bytes)
-        for written in objects:
-            if written.origin != "adopted":
-                copied.add(written.size)
-            elif finished is None and written.path not in self.noted:  # else counted as kept already
-                kept.add(written.size)
-        if finished is not None and replica.format.receipts_inside:
-            kept.files += finished.copied.files + finished.kept.files
-            kept.bytes += finished.copied.bytes + finished.kept.bytes
-        objects += [Written(path, 0, "", "deleted") for path in plan.deletions]
-        inventory = objects
-        full = chain.newest is None or number % receipts_of.FULL_EVERY == 0
-        if full and chain.newest is not None:
-            inventory = list((self._known(number - 1) | {written.path: written for written in objects}).values())
-        version = plan.version
-        copies = [written for written in objects if written.origin == "copied"]
-        return Receipt(
-            number=number,
-            run=self.id,
-            tool=f"lake {__version__}",
-            started_at=utc(self.started),
-            ended_at=utc(datetime.now(UTC)),
-            source=replica.source.url,
-            target=replica.target.url,
-            format=version.format,
-            version=version.id,
-            table_id=version.table_id,
-            source_version_at=utc(version.committed_at) if version.committed_at else None,
-            source_root=Root(version.root, version.root_sha256),
-            root=root,
-            copied=copied,
-            kept=kept,
-            rewritten=Counts(),
-            not_carried=missing + version.not_carried.files,
-            lost_versions=version.not_carried.versions,
-            level=self.options.level,
-            proof=self.options.level,
-            proof_copied=self.options.level,
-            proof_kept_oldest_at=(finished.proof_kept_oldest_at or finished.ended_at) if finished and kept.files else None,
-            source_checked=bool(copies) and all(written.source_checked for written in copies),
-            inventory=receipts_of.put_inventory(replica.receipts, number, inventory),
-            previous_sha256=chain.sha256.get(number - 1),
-            supersedes=chain.later[-1].number if chain.later else None,
-            full=full,
-        )
+        """Step 8: see `lakehouse.claim`."""
+        run = Run(self.replica, self.chain, self.options.level, self.id, self.started, frozenset(self.noted))
+        return claim(run, plan, staged, proven, missing)
 
     def _delete(self, plan: Plan) -> None:
         """Remove from a plain directory what the source no longer has; the plan saw that it is still what we wrote."""
@@ -404,7 +358,8 @@ class _Run:
         finished = self.chain.finished
         if finished is None:
             raise Conflict(f"{self.replica.target.url}: its receipts vanished while we looked; run again")
-        kept = Counts(finished.copied.files + finished.kept.files, finished.copied.bytes + finished.kept.bytes)
+        parts = (finished.copied, finished.rewritten, finished.kept)
+        kept = Counts(sum(part.files for part in parts), sum(part.bytes for part in parts))
         nothing = replace(finished, copied=Counts(), kept=kept, rewritten=Counts())
         return self._result(nothing, self.chain.sha256[finished.number], unchanged=True)
 

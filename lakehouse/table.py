@@ -6,12 +6,13 @@ A format reads metadata, names files, and says in which order metadata must appe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
 from lakehouse.checksum import Checksum
+from lakehouse.locations import Locations
 from lakehouse.store import Store
 
 __all__ = [
@@ -19,15 +20,19 @@ __all__ = [
     "Column",
     "Commit",
     "Description",
+    "Held",
+    "NotCarried",
     "Publication",
+    "Remark",
     "Staged",
     "TableFile",
     "TableFormat",
     "TableVersion",
+    "Terms",
     "Written",
 ]
 
-Origin = Literal["copied", "adopted", "staged", "published", "deleted", "damaged"]
+Origin = Literal["copied", "adopted", "staged", "rewritten", "published", "deleted", "damaged"]
 
 
 @dataclass(slots=True)
@@ -39,6 +44,35 @@ class NotCarried:
 
     files: int = 0
     versions: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What is not wrong but must be known: kept in the receipt and shown. ``path`` is what it is about ("" : the table)."""
+
+    kind: Literal["history", "location", "properties"]
+    message: str
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The terms under which a version is pinned.
+
+    ``locations``: where the files that it states lie, and where they go. ``history`` (Delta): ``all``, ``none`` or ``since:V``.
+    ``skip_broken_history`` (Iceberg): leave out older snapshots whose metadata is gone instead of refusing the table.
+    """
+
+    locations: Locations
+    history: str = "all"
+    skip_broken_history: bool = False
+
+
+@dataclass(frozen=True)
+class Held:
+    """The newest version of the source's history that the target holds whole: its id. Formats subclass it."""
+
+    id: str
 
 
 @dataclass(frozen=True)
@@ -58,11 +92,15 @@ class TableVersion:
     root: str
     root_sha256: str
     not_carried: NotCarried = field(default_factory=NotCarried, compare=False, kw_only=True)
+    remarks: list[Remark] = field(default_factory=list, compare=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
 class TableFile:
     """One immutable data, delete or side file of a version. ``size`` in bytes as the metadata (or a listing) states it.
+
+    ``path`` is its name at the target, below the table. ``origin``: where it is read, when that is not the same path below the
+    source (another path, or a whole address).
 
     ``last``: it describes the others (`_SUCCESS`, `_metadata`), so it comes after them.
 
@@ -76,15 +114,22 @@ class TableFile:
     etag: str | None = None
     checksum: Checksum | None = None
     last: bool = False
+    origin: str | None = None
+
+    @property
+    def source(self) -> str:
+        """The path, or whole address, at which the source's store reads it."""
+        return self.path if self.origin is None else self.origin
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
     """One object that a run put (or found already right) at the target, as the inventory records it.
 
-    ``origin``: ``copied`` from the source, ``adopted`` (it was there, with equal bytes), ``staged`` (metadata no reader can see
-    yet), ``published`` (metadata that makes the version visible), ``deleted`` (removed from a plain directory;
-    no bytes), ``damaged`` (in notes of an unfinished run only: ours, and not what was sent).
+    ``origin``: ``copied`` from the source, ``adopted`` (it was there, with equal content), ``staged`` (metadata no reader can
+    see yet, byte for byte the source's), ``rewritten`` (the same with places of the target in it), ``published`` (metadata that
+    makes the version visible), ``deleted`` (removed from a plain directory; no bytes), ``damaged`` (in notes of an unfinished
+    run only: ours, and not what was sent).
     ``sha256`` was computed from the source's bytes on their way. ``confirmed`` says that the target was shown to hold them:
     by the provider's check of the upload or by reading back. ``source_checked``: the source's own checksum was equal too.
     """
@@ -201,30 +246,38 @@ class TableFormat(Protocol):
         """True when at most three requests prove that both sides still stand at ``base``; False when in doubt."""
         ...
 
-    def pin(self, store: Store, version: str | None = None) -> TableVersion:
-        """Choose the version to work from (the newest, or the one named).
+    def pin(self, store: Store, version: str | None = None, terms: Terms | None = None) -> TableVersion:
+        """Choose the version to work from (the newest, or the one named), under the user's terms (None: there are none).
 
         Raises `NotFound` (no table, no such version, or a history that cannot be read) and `Unsupported`.
         """
         ...
 
-    def since(self, source: Store, target: Store, version: TableVersion, base: Base | None) -> str | None:
-        """The id of the newest version of ``version``'s history that the target holds whole, or None.
+    def since(
+        self, source: Store, target: Store, version: TableVersion, base: Base | None, unfinished: Sequence[Base] = ()
+    ) -> Held | None:
+        """The newest version of ``version``'s history that the target holds whole, or None.
 
+        ``base`` is what the last finished run left, ``unfinished`` what later ones may have published before they were killed.
         Raises `Conflict` when the target has commits of its own, is ahead, or is another table.
         """
         ...
 
-    def files(self, store: Store, version: TableVersion, since: str | None = None) -> Iterator[TableFile]:
-        """The files that ``version`` and its retained history need; with ``since``, only those that came after it.
+    def files(self, store: Store, version: TableVersion, held: Held | None = None) -> Iterator[TableFile]:
+        """The files that ``version`` and its retained history need; with ``held``, only those that came after it.
 
         Raises `Unsupported` for whatever in the metadata cannot be carried, at the latest when the iterator ends:
         nothing may be written before.
         """
         ...
 
-    def stage(self, source: Store, target: Store, version: TableVersion, since: str | None) -> Staged:
-        """Put everything that no reader can see yet, and say what is left to publish. Doing it again changes nothing."""
+    def stage(
+        self, source: Store, target: Store, version: TableVersion, held: Held | None, damaged: frozenset[str] = frozenset()
+    ) -> Staged:
+        """Put everything that no reader can see yet, and say what is left to publish. Doing it again changes nothing.
+
+        ``damaged``: paths at the target that an unfinished run of ours found not to hold what was sent; they are put again.
+        """
         ...
 
     def recheck(self, source: Store, version: TableVersion) -> None:

@@ -54,7 +54,7 @@ class _Mover:
 
     def _copy_small(self, copy: Copy, *, if_absent: bool) -> Written:
         file = copy.file
-        data = self.source.get(file.path, if_match=file.etag)
+        data = self.source.get(file.source, if_match=file.etag)
         if len(data) != file.size:
             self._accept_size(copy, len(data))
         written = self._hashed(copy, digests_of(data, self._algorithms(copy)), len(data))
@@ -110,7 +110,7 @@ class _Mover:
         checked = stated is not None and stated.algorithm in digests
         if stated is not None and checked and digests[stated.algorithm] != stated.hex:
             raise Transfer(
-                f"{self.source.url}/{copy.path}: what was read has another {stated.algorithm} than the source states; "
+                f"{copy.file.source}: what was read has another {stated.algorithm} than the source states; "
                 "read it again, or restore it"
             )
         return Written(copy.path, size, digests["sha256"], "copied", source_etag=copy.file.etag, source_checked=checked)
@@ -120,9 +120,9 @@ class _Mover:
 
     def _pinned(self, copy: Copy) -> ObjectInfo:
         """The source object as it stands now; what is read later must be that one."""
-        info = self.source.head(copy.path)
+        info = self.source.head(copy.file.source)
         if copy.file.etag is not None and info.etag != copy.file.etag:
-            raise Transfer(f"{self.source.url}/{copy.path}: changed since it was listed; run again")
+            raise Transfer(f"{self.source.url}: {copy.file.source} changed since it was listed; run again")
         return info
 
     def _accept_size(self, copy: Copy, size: int) -> None:
@@ -130,9 +130,9 @@ class _Mover:
 
         Raises `Transfer` unless the source object really has ``size`` bytes.
         """
-        if self.source.head(copy.path).size != size:
+        if self.source.head(copy.file.source).size != size:
             raise Transfer(
-                f"{self.source.url}/{copy.path}: {size} bytes arrived, not the whole object; run again", transient=True
+                f"{self.source.url}: of {copy.file.source} {size} bytes arrived, not the whole object; run again", transient=True
             )
 
     def _is_there(self, path: str) -> bool:

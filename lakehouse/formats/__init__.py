@@ -5,12 +5,12 @@ from __future__ import annotations
 from lakehouse.errors import Config, NotFound
 from lakehouse.formats.delta import DeltaFormat
 from lakehouse.formats.files import FilesFormat
-from lakehouse.formats.iceberg import IcebergFormat
+from lakehouse.formats.iceberg import IcebergFormat, is_metadata_name
 from lakehouse.formats.parquet import ParquetFormat
 from lakehouse.store import Store
 from lakehouse.table import TableFormat
 
-__all__ = ["FORMATS", "detect", "find"]
+__all__ = ["FORMATS", "detect", "find", "table_and_version"]
 
 FORMATS: tuple[TableFormat, ...] = (DeltaFormat(), IcebergFormat(), ParquetFormat(), FilesFormat())
 
@@ -21,6 +21,17 @@ def find(name: str) -> TableFormat:
         if known.name == name:
             return known
     raise Config(f"{name}: no such format; there are {', '.join(known.name for known in FORMATS)}")
+
+
+def table_and_version(place: str) -> tuple[str, str | None]:
+    """A place split into its table and the version that it names: the address of an Iceberg metadata file is its table at that
+    version; any other place names a table.
+    """
+    folder, slash, name = place.rpartition("/")
+    if not slash or not is_metadata_name(name):
+        return place, None
+    table, slash, last = folder.rpartition("/")
+    return (table, name) if slash and last == "metadata" else (folder, name)
 
 
 def detect(store: Store, name: str | None = None) -> TableFormat:

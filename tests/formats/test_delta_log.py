@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lakehouse.errors import Config, NotFound, Unsupported
 from lakehouse.formats.delta.actions import actions_of, object_key
 from lakehouse.formats.delta.features import CARRIED, REFUSED
+from lakehouse.table import Held
 from tests.formats.replicas import DELTA, add, checkpoint, commit, data_file, drop_commits, local, remove
 
 PATHS = ("a", "b", "c=%20d/e")
@@ -21,7 +22,7 @@ KEYS = dict(zip(PATHS, ("a", "b", "c= d/e"), strict=True))
 
 def files_of(folder: Path, version: str | None = None, since: str | None = None) -> tuple[set[str], set[str]]:
     store = local(folder)
-    found = list(DELTA.files(store, DELTA.pin(store, version), since))
+    found = list(DELTA.files(store, DELTA.pin(store, version), None if since is None else Held(since)))
     return {f.path for f in found if f.required}, {f.path for f in found if not f.required}
 
 

@@ -264,7 +264,7 @@ class TestConflicts:
         store = local(source)
         version = DELTA.pin(store, "1")
         since = DELTA.since(store, target, version, base)
-        assert since == "1" and list(DELTA.files(store, version, since)) == []
+        assert since is not None and since.id == "1" and list(DELTA.files(store, version, since)) == []
         assert DELTA.stage(store, target, version, since).publications == ()
 
     def test_a_target_whose_last_commit_was_changed_or_removed(self, source: Path, target: WatchedStore, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from lakehouse.errors import Conflict, Unsupported
 from lakehouse.formats.delta.snapshot import checkpoint_publication, state_at, write_checkpoint
 from lakehouse.formats.delta.vectors import NO_VECTOR, Vector, vector_of, z85_decode
+from lakehouse.table import Held
 from tests.formats.replicas import (
     DELTA,
     WatchedStore,
@@ -40,7 +41,7 @@ def vector(number: int, offset: int = 1, size: int = 34) -> dict[str, Any]:
 
 def files_of(folder: Path, since: str | None = None) -> tuple[set[str], set[str]]:
     store = local(folder)
-    found = list(DELTA.files(store, DELTA.pin(store), since))
+    found = list(DELTA.files(store, DELTA.pin(store), None if since is None else Held(since)))
     assert len({file.path for file in found}) == len(found)
     return {f.path for f in found if f.required}, {f.path for f in found if not f.required}
 

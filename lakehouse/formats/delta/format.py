@@ -1,9 +1,11 @@
 """`DeltaFormat`: what the library knows of Delta tables, method by method in the order in which a sync calls them."""
 
+# ruff: noqa: ARG002  (the contract names more than each format needs)
+
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lakehouse.checksum import sha256_hex
@@ -17,7 +19,7 @@ from lakehouse.formats.delta.replay import replay
 from lakehouse.formats.delta.target import newest_common
 from lakehouse.formats.delta.version import DeltaVersion, commits_in_order, pin_version, schema_fields
 from lakehouse.store import Store
-from lakehouse.table import Base, Column, Commit, Description, Staged, TableFile, TableVersion
+from lakehouse.table import Base, Column, Commit, Description, Held, Staged, TableFile, TableVersion, Terms
 
 __all__ = ["DeltaFormat"]
 
@@ -51,15 +53,18 @@ class DeltaFormat:
             return False
         return not _there(source, commit_path(number + 1)) and _ends_at(target, number, base.source_root)
 
-    def pin(self, store: Store, version: str | None = None) -> DeltaVersion:
+    def pin(self, store: Store, version: str | None = None, terms: Terms | None = None) -> DeltaVersion:
         """See `version.pin_version`."""
-        return pin_version(store, version)
+        return pin_version(store, version, terms)
 
-    def since(self, source: Store, target: Store, version: TableVersion, base: Base | None) -> str | None:
+    def since(
+        self, source: Store, target: Store, version: TableVersion, base: Base | None, unfinished: Sequence[Base] = ()
+    ) -> Held | None:
         """See `target.newest_common`."""
-        return newest_common(source, target, _delta(version), base)
+        found = newest_common(source, target, _delta(version), base)
+        return Held(found) if found is not None else None
 
-    def files(self, store: Store, version: TableVersion, since: str | None = None) -> Iterator[TableFile]:
+    def files(self, store: Store, version: TableVersion, held: Held | None = None) -> Iterator[TableFile]:
         """Live files first (required), then those of the history that still exist (see `present.present`).
 
         What is gone is counted in ``version.not_carried``. Raises `Unsupported` before the first file.
@@ -67,8 +72,9 @@ class DeltaFormat:
         delta = _delta(version)
         gone, first = delta.not_carried, delta.span.first
         gone.files = 0
-        gone.versions = f"{int(since) + 1} to {first - 1}" if since is not None and int(since) + 1 < first else ""
-        found = replay(store, delta, None if since is None else int(since))
+        since = None if held is None else int(held.id)
+        gone.versions = f"{since + 1} to {first - 1}" if since is not None and since + 1 < first else ""
+        found = replay(store, delta, since)
         for names in (found.live, found.vectors):
             for path, size in names.items():
                 yield TableFile(path, size)
@@ -80,9 +86,11 @@ class DeltaFormat:
                 yield TableFile(info.path, info.size, required=False, etag=info.etag, checksum=info.checksum)
         gone.files = len(wanted)
 
-    def stage(self, source: Store, target: Store, version: TableVersion, since: str | None) -> Staged:
+    def stage(
+        self, source: Store, target: Store, version: TableVersion, held: Held | None, damaged: frozenset[str] = frozenset()
+    ) -> Staged:
         """See `order.stage_log`."""
-        return stage_log(source, target, _delta(version), None if since is None else int(since))
+        return stage_log(source, target, _delta(version), None if held is None else int(held.id), damaged)
 
     def recheck(self, source: Store, version: TableVersion) -> None:
         """The pinned commit and the base of the history are still there."""

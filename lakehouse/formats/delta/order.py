@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from lakehouse.checksum import sha256_hex
-from lakehouse.errors import Conflict, LakeError, NotFound, Transfer
+from lakehouse.errors import LakeError, NotFound, Transfer
 from lakehouse.formats.delta.checkpoint import whole_ways
 from lakehouse.formats.delta.follow import compacted_agrees, hint_for
 from lakehouse.formats.delta.log import HINT, LOG, Log, commit_path, crc_path, read_log, version_of
@@ -31,6 +31,7 @@ from lakehouse.formats.delta.replay import Replay
 from lakehouse.formats.delta.snapshot import checkpoint_publication
 from lakehouse.formats.delta.version import DeltaVersion, commits_in_order
 from lakehouse.parallel import each
+from lakehouse.stage import put_staged
 from lakehouse.store import ObjectInfo, Store
 from lakehouse.table import Publication, Staged, Written
 
@@ -39,7 +40,9 @@ __all__ = ["stage_log"]
 _WORKERS = 8
 
 
-def stage_log(source: Store, target: Store, version: DeltaVersion, since: int | None) -> Staged:
+def stage_log(
+    source: Store, target: Store, version: DeltaVersion, since: int | None, damaged: frozenset[str] = frozenset()
+) -> Staged:
     """Put what no reader can see yet, and name the rest in order (see above).
 
     What the target holds already is left out of what only helps readers, so a run that died half-way is completed by the
@@ -48,7 +51,7 @@ def stage_log(source: Store, target: Store, version: DeltaVersion, since: int | 
     theirs = read_log(target)
     held = _held(theirs, version.number)
     if held is None:
-        written = tuple(_stage_unreadable(source, target, version))
+        written = tuple(_stage_unreadable(source, target, version, damaged))
         _refuse_newer(target, version.number)
         root = _base_parts(version)
         return Staged(
@@ -93,7 +96,7 @@ def _base_parts(version: DeltaVersion) -> list[str]:
     return [part.path for part in version.log.checkpoints[span.first][0]]
 
 
-def _stage_unreadable(source: Store, target: Store, version: DeltaVersion) -> Iterator[Written]:
+def _stage_unreadable(source: Store, target: Store, version: DeltaVersion, damaged: frozenset[str]) -> Iterator[Written]:
     """The base's sidecars, commits downwards to the base (a checkpoint's own commit with them) and their checksum files.
 
     Several at a time: while the base is missing no reader can open the table, so their order decides nothing.
@@ -105,7 +108,7 @@ def _stage_unreadable(source: Store, target: Store, version: DeltaVersion) -> It
             wanted.append(log.crcs[number])
         if number in log.commits and (number > span.first or span.checkpoint):
             wanted.append(log.commits[number])
-    for _, outcome in each(lambda info: put_unchanged(source, target, info), wanted, workers=_WORKERS):
+    for _, outcome in each(lambda info: put_unchanged(source, target, info, damaged), wanted, workers=_WORKERS):
         if isinstance(outcome, LakeError):
             raise outcome
         yield outcome
@@ -118,21 +121,9 @@ def _refuse_newer(target: Store, number: int) -> None:
             raise Transfer(f"{target.url}: another sync brought {info.path} meanwhile; run again")
 
 
-def put_unchanged(source: Store, target: Store, info: ObjectInfo) -> Written:
+def put_unchanged(source: Store, target: Store, info: ObjectInfo, damaged: frozenset[str] = frozenset()) -> Written:
     """Put one object of the source's log if-absent; an equal one that lies there is adopted."""
-    data = _get(source, info.path)
-    digest = sha256_hex(data)
-    try:
-        put = target.put(info.path, data, size=len(data), if_absent=True)
-    except Conflict:
-        if target.get(info.path) != data:
-            raise Conflict(
-                f"{target.url}/{info.path}: lies there with other bytes than {source.url}/{info.path}; nothing was overwritten"
-            ) from None
-        there = target.head(info.path)
-        return Written(info.path, len(data), digest, "adopted", info.etag, there.etag, there.checksum, True)
-    confirmed = target.traits.confirms_put
-    return Written(info.path, len(data), digest, "staged", info.etag, put.etag, put.checksum, confirmed)
+    return put_staged(target, info.path, _get(source, info.path), source_etag=info.etag, damaged=damaged)
 
 
 def _upwards(source: Store, version: DeltaVersion, numbers: Iterable[int]) -> Iterator[Publication]:

@@ -14,9 +14,10 @@ from lakehouse.formats.delta.actions import Action, actions_of, committed_at
 from lakehouse.formats.delta.checkpoint import STATE_COLUMNS, named_sidecars, part_actions
 from lakehouse.formats.delta.features import check_protocol
 from lakehouse.formats.delta.log import Log, Span, commit_path, read_log
+from lakehouse.locations import Locations
 from lakehouse.parallel import each
 from lakehouse.store import ObjectInfo, Store
-from lakehouse.table import TableVersion
+from lakehouse.table import TableVersion, Terms
 
 __all__ = ["DeltaVersion", "commits_in_order", "pin_version"]
 
@@ -35,6 +36,7 @@ class DeltaVersion(TableVersion):
     span: Span
     protocol: dict[str, Any]
     metadata: dict[str, Any]
+    terms: Terms
     base_sidecars: tuple[ObjectInfo, ...] = ()
 
     @property
@@ -65,7 +67,7 @@ def commits_in_order(store: Store, versions: Iterable[int]) -> Iterator[tuple[in
             yield number, found[number]
 
 
-def pin_version(store: Store, version: str | None) -> DeltaVersion:
+def pin_version(store: Store, version: str | None, terms: Terms | None = None) -> DeltaVersion:
     """The newest version of the table at ``store``, or the one named.
 
     A listing that runs while commits are made can show one and lack the one before it, so a log with a hole is listed again.
@@ -102,7 +104,7 @@ def pin_version(store: Store, version: str | None) -> DeltaVersion:
     return DeltaVersion(
         format="delta", id=str(span.last), table_id=state["metaData"].get("id"), committed_at=at, root=root, root_sha256=digest,
         log=log, span=span, protocol=state["protocol"], metadata=state["metaData"],
-        base_sidecars=sidecars,
+        base_sidecars=sidecars, terms=terms or Terms(Locations(url)),
     )  # fmt: skip
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from lakehouse.errors import Config, NotFound, Transfer, Unsupported
 from lakehouse.store import ObjectInfo, Store
-from lakehouse.table import Base, Commit, Description, Staged, TableFile, TableVersion
+from lakehouse.table import Base, Commit, Description, Held, Staged, TableFile, TableVersion, Terms
 
 __all__ = ["LAST", "FilesFormat", "PlainVersion", "digest_of"]
 
@@ -83,7 +83,7 @@ class FilesFormat:
         """Never in a few requests: a file may have been overwritten under its name."""
         return False
 
-    def pin(self, store: Store, version: str | None = None) -> PlainVersion:
+    def pin(self, store: Store, version: str | None = None, terms: Terms | None = None) -> PlainVersion:
         """The objects as they are listed now; there is no other version.
 
         Raises `NotFound` (nothing there, another version), `Config` (a warehouse) and `Unsupported` (an unfinished job).
@@ -103,17 +103,21 @@ class FilesFormat:
     def _is_there(self, listing: tuple[ObjectInfo, ...]) -> bool:
         return bool(listing)
 
-    def since(self, source: Store, target: Store, version: TableVersion, base: Base | None) -> str | None:
+    def since(
+        self, source: Store, target: Store, version: TableVersion, base: Base | None, unfinished: Sequence[Base] = ()
+    ) -> Held | None:
         return None
 
-    def files(self, store: Store, version: TableVersion, since: str | None = None) -> Iterator[TableFile]:
+    def files(self, store: Store, version: TableVersion, held: Held | None = None) -> Iterator[TableFile]:
         """The pinned listing; what describes the whole directory comes last, in its order."""
         listing = _plain(version).listing
         for info in (*(info for info in listing if info.path.rpartition("/")[2] not in LAST), *_in_order(listing)):
             last = info.path.rpartition("/")[2] in LAST
             yield TableFile(info.path, info.size, etag=info.etag, checksum=info.checksum, last=last)
 
-    def stage(self, source: Store, target: Store, version: TableVersion, since: str | None) -> Staged:
+    def stage(
+        self, source: Store, target: Store, version: TableVersion, held: Held | None, damaged: frozenset[str] = frozenset()
+    ) -> Staged:
         """Nothing: a folder is its files."""
         return Staged((), (), "")
 

@@ -1,0 +1,183 @@
+"""Where the files that a table states lie, and where they go. Pure: nothing is opened here.
+
+A table states addresses: Iceberg whole ones everywhere, Delta some. They are text of an earlier day: the table may have been
+moved since, or state one place in several spellings. Two maps follow from what is stated:
+
+* the *read map*: a table opened by path is where the path says, so what is stated below its location lies below SOURCE; what
+  is stated elsewhere in SOURCE's own bucket (local: SOURCE's parent folder) lies where it is stated; the rest as ``--map``
+  says, or where it is stated when ``--allow-external`` permits that;
+* the *write map*: what is stated below the location keeps its relative path; everything else goes to
+  ``ext/<hash of the stated path>/<base name>``, a pure function of the stated path, so that every reference to a file in
+  every run finds the same name.
+
+Prefixes are compared literally, on a segment boundary, the longest wins; only the prefix of a path is ever replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+
+from lakehouse.checksum import sha256_hex
+from lakehouse.errors import Unsupported
+from lakehouse.url import parse
+
+__all__ = ["Locations", "Place", "canonical", "is_address"]
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfs": "abfss"}
+_WASB = re.compile(r"wasbs?://([^@/]+)@([^./]+)\.blob\.", re.IGNORECASE)
+
+
+def is_address(path: str) -> bool:
+    """Whether ``path`` is a whole address and not a path below something."""
+    return _SCHEME.match(path) is not None
+
+
+def canonical(stated: str) -> str:
+    """``stated`` spelled one way, for comparing: scheme aliases resolved, local paths as ``file:///…``, leading ``./`` dropped.
+
+    Only the head of the text changes, never its end, and nothing is decoded. A relative path stays relative.
+    """
+    wasb = _WASB.match(stated)
+    if wasb is not None:
+        return f"abfss://{wasb[1]}@{wasb[2]}.dfs.{stated[wasb.end() :]}"
+    match = _SCHEME.match(stated)
+    if match is not None and match[1].lower() != "file":
+        scheme = match[1].lower()
+        return f"{_ALIASES.get(scheme, scheme)}://{stated[match.end() :]}"
+    path = stated
+    if match is not None:
+        path = stated[match.end() :]
+        path = path.removeprefix("localhost") if path.startswith("localhost/") else path
+    elif stated[:5].lower() == "file:":
+        path = stated[5:]
+    if path.startswith("/"):
+        return "file:///" + path.lstrip("/")
+    while path.startswith("./"):
+        path = path[2:].lstrip("/")
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """``read``: a path below SOURCE, or a whole address. ``write``: a path below TARGET."""
+
+    read: str
+    write: str
+
+
+@dataclass(frozen=True)
+class Locations:
+    """The read map and the write map of one table.
+
+    ``source``: the address of SOURCE. ``target``: the address of TARGET as it is written into metadata. ``table``: the location
+    that the table itself states ("" where its format states none). ``maps``: (stated, actual) of each ``--map``; ``external``:
+    the prefixes that ``--allow-external`` permits. ``heads`` collects the spellings of the table's location that were met.
+    """
+
+    source: str
+    target: str = ""
+    table: str = ""
+    maps: tuple[tuple[str, str], ...] = ()
+    external: tuple[str, ...] = ()
+    heads: set[str] = field(default_factory=set, compare=False)
+
+    def stated_at(self, location: str) -> Locations:
+        """The same maps for a table that states ``location`` as its own."""
+        return replace(self, table=location, heads=set())
+
+    def digest(self) -> str:
+        """The SHA-256 of the read map as far as the user chose it; "" when nothing was mapped."""
+        return sha256_hex(json.dumps(sorted(self.maps)).encode()) if self.maps else ""
+
+    def place(self, stated: str) -> Place:
+        """Where the file of that stated path lies, and where it goes.
+
+        Raises `Unsupported` for a path that leads out of the table by ``..`` or into receipts, and for one that nothing permits.
+        """
+        if not self.maps:
+            for head in self.heads:
+                if stated.startswith(head):
+                    rest = self._inside(stated, stated[len(head) :])
+                    return Place(rest, rest)
+        address = canonical(stated)
+        inside = self._rest_inside(address)
+        if inside is not None and address.startswith(f"{self._roots()[0]}/") and stated.endswith(f"/{inside}"):
+            self.heads.add(stated[: len(stated) - len(inside)])
+        mapped = self._mapped(address)
+        if inside is None and mapped is not None:
+            inside = _below(mapped, canonical(self.source))
+        if inside is not None:
+            write = self._inside(stated, inside)
+            return Place(write if mapped is None else self._readable(mapped), write)
+        base = address.rpartition("/")[2]
+        if not base or ".." in address.split("/"):
+            raise Unsupported(f"{self.source}: states the path {stated!r}, which names no file; it is not followed")
+        read = mapped if mapped is not None else self._permitted(stated, address)
+        return Place(self._readable(read), f"ext/{sha256_hex(address.encode())[:32]}/{base}")
+
+    def address(self, stated: str) -> str:
+        """The whole address that the target's metadata states for that path."""
+        return f"{self.target}/{self.place(stated).write}"
+
+    def is_inside(self, stated: str) -> bool:
+        """Whether ``stated`` is the table's location or lies below it."""
+        address = canonical(stated).rstrip("/")
+        return any(address == root or _below(address, root) is not None for root in self._roots())
+
+    def _roots(self) -> tuple[str, ...]:
+        stated = (canonical(self.table).rstrip("/"),) if self.table else ()
+        return (*stated, canonical(self.source))
+
+    def _rest_inside(self, address: str) -> str | None:
+        for root in self._roots():
+            rest = _below(address, root)
+            if rest is not None:
+                return rest
+        return None
+
+    def _inside(self, stated: str, rest: str) -> str:
+        if ".." in rest and ".." in rest.split("/"):
+            raise Unsupported(f"{self.source}: states the path {stated!r}, whose '..' may leave the table; it is not followed")
+        if not rest or rest.startswith("_lake/"):
+            raise Unsupported(f"{self.source}: states {stated!r} as a file of the table, which cannot be carried under that name")
+        return rest
+
+    def _mapped(self, address: str) -> str | None:
+        """``address`` with the longest ``--map`` applied; None where none does."""
+        found: tuple[int, str] | None = None
+        for stated, actual in self.maps:
+            prefix = canonical(stated).rstrip("/")
+            rest = "" if address == prefix else _below(address, prefix)
+            if rest is not None and (found is None or len(prefix) > found[0]):
+                found = len(prefix), f"{actual.rstrip('/')}/{rest}" if rest else actual
+        return found[1] if found else None
+
+    def _readable(self, read: str) -> str:
+        """``read`` as a path of the source's store: relative where it lies below SOURCE."""
+        rest = _below(canonical(read), canonical(self.source))
+        return read if rest is None else rest
+
+    def _permitted(self, stated: str, address: str) -> str:
+        """``address`` itself, where a table may state files without being asked, or where the user permitted it."""
+        own = parse(self.source)
+        if is_address(address):
+            near = (
+                f"file:///{own.key.rpartition('/')[0]}".rstrip("/") if own.scheme == "file" else f"{own.scheme}://{own.authority}"
+            )
+            remote_file = address.startswith("file:") and own.scheme != "file"
+            allowed = () if remote_file else tuple(canonical(prefix).rstrip("/") for prefix in self.external)
+            if any(_below(address, prefix) is not None for prefix in (near, *allowed)):
+                return address
+        head = address.rpartition("/")[0]
+        raise Unsupported(
+            f"{self.source}: states the file {stated!r}, outside the table and outside its bucket; say where it lies with "
+            f"--map {head}=ACTUAL" + (f", or permit it with --allow-external {head}" if is_address(address) else "")
+        )
+
+
+def _below(address: str, root: str) -> str | None:
+    """The rest of ``address`` below ``root``, on a segment boundary."""
+    return address[len(root) + 1 :] if address.startswith(f"{root}/") else None
