@@ -1,0 +1,293 @@
+"""Finds wanted fields in the records of an Avro block, as spans of bytes, so that they alone are decoded or replaced.
+
+::
+
+    walker = compile_walker(header.schema, {2147483546: "file_path", 2147483545: "pos"})
+    path = walker.at(2147483546)                      # None: this file has no such field
+    for spans in walker.records(block, where):        # one tuple a record
+        stated = walker.decode(2147483546, block.data, spans[path])
+
+A walker is compiled from the file's own schema, whatever its order of fields and its unions; fields that nobody asked for are
+stepped over and survive. What a record looks like (lengths of texts, numbers of columns) repeats through a file, so a walker
+matches whole records by one regular expression made of the forms met so far, and walks the schema for a record that it does not
+match. Both give the same spans: see `lakehouse.formats.iceberg.avro.nodes`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache, partial
+from typing import Any
+
+from lakehouse.errors import NotFound
+from lakehouse.formats.iceberg.avro import nodes
+from lakehouse.formats.iceberg.avro.container import Block
+
+__all__ = ["ABSENT", "Walker", "compile_walker", "splice"]
+
+Span = tuple[int, int]
+Change = tuple[int, int, bytes]
+
+ABSENT: Span = (-1, -1)
+"""The span of a field that a record does not hold, since the record around it is null."""
+
+_Path = tuple[str, ...]
+
+LEVELS = 3  # of records that wanted fields are looked for in: a manifest's entry, its data file, its partition
+NODES = 200_000  # of one schema: types that name each other grow without end
+
+
+def compile_walker(schema: Any, wanted: Mapping[int, str]) -> Walker:
+    """A walker for files written with ``schema`` (parsed JSON).
+
+    ``wanted``: field id → dotted name (``data_file.file_path``). A field is found by its ``field-id``; where no field of the
+    schema has one, by its name. Fields inside arrays and maps are never found. Raises ValueError for a schema that is none.
+    Walkers are kept and learn: the same schema and fields give the same one again.
+    """
+    return _compiled(json.dumps(schema), tuple(wanted.items()))
+
+
+def splice(data: bytes, changes: Iterable[Change]) -> bytes:
+    """``data`` with each (start, end, replacement) put in; changes ascend and do not overlap."""
+    parts: list[bytes] = []
+    last = 0
+    for start, end, replacement in changes:
+        parts.append(data[last:start])
+        parts.append(replacement)
+        last = end
+    if not last:
+        return data
+    parts.append(data[last:])
+    return b"".join(parts)
+
+
+class Walker:
+    """Use `compile_walker`. May be shared by threads."""
+
+    def __init__(self, root: nodes.Node, fields: Mapping[int, tuple[int, nodes.Node]]) -> None:
+        self._root = root
+        self._fields = dict(fields)
+        self._expression = nodes.NEVER
+        self._match: Callable[[bytes, int], re.Match[bytes] | None] = re.compile(nodes.NEVER).match
+        self._misses, self._due = 0, 1
+
+    def at(self, field_id: int) -> int | None:
+        """Where a record's tuple holds the span of that field; None where the schema has no such field."""
+        return self._fields[field_id][0] if field_id in self._fields else None
+
+    def records(self, block: Block, where: str) -> Iterator[tuple[Span, ...]]:
+        """For each record the (start, end) of the record itself, then of each wanted field, in the schema's order (see `at`).
+
+        A field's span is the whole encoded field, the number of its union's branch included; `ABSENT` where it is not there.
+        Raises `NotFound` when the records do not fill the block exactly.
+        """
+        data, pos = block.data, 0
+        try:
+            for _ in range(block.count):
+                match = self._match(data, pos)
+                spans = match.regs if match is not None else self._walk(data, pos)
+                pos = spans[0][1]
+                yield spans
+        except (IndexError, ValueError) as error:
+            raise NotFound(
+                f"{where} is damaged: a record does not follow the file's schema ({error}); restore the file"
+            ) from error
+        if pos != len(data):
+            raise NotFound(f"{where} is damaged: a block holds more than its {block.count} records; restore the file")
+
+    def decode(self, field_id: int, data: bytes, span: Span) -> Any:
+        """The value of a wanted field as Python's (a record is a dict, an array a list, null None), None for `ABSENT`.
+
+        Raises ValueError for text that is not UTF-8 and other values that are none.
+        """
+        return None if span == ABSENT else self._fields[field_id][1].read(data, span[0])[0]
+
+    def encode(self, field_id: int, value: Any) -> bytes:
+        """``value`` as that field is written, in the first branch of a union that takes it. ValueError when none does."""
+        out = bytearray()
+        self._fields[field_id][1].write(value, out)
+        return bytes(out)
+
+    def takes_null(self, field_id: int) -> bool:
+        """Whether the field may be written as null."""
+        return self._fields[field_id][1].accepts(None)
+
+    def _walk(self, data: bytes, pos: int) -> tuple[Span, ...]:
+        """The spans of the record at ``pos`` by walking the schema; learns its form, rebuilding at the 1st, 2nd, 4th, … miss."""
+        spans = [ABSENT] * (len(self._fields) + 1)
+        spans[0] = (pos, _trace(self._root, data, pos, spans))
+        self._misses += 1
+        if self._misses >= self._due:
+            self._due = 2 * self._misses
+            expression = self._root.pattern()
+            if expression != self._expression:
+                self._expression, self._match = expression, re.compile(expression, re.DOTALL).match
+        return tuple(spans)
+
+
+def _trace(node: nodes.Node, data: bytes, pos: int, spans: list[Span]) -> int:
+    """Steps over one value like its ``skip``, and stores where captured fields are."""
+    if isinstance(node, nodes.Captured):
+        end = _trace(node.node, data, pos, spans)
+        spans[node.group] = (pos, end)
+        return end
+    if isinstance(node, nodes.Record):
+        for field in node.nodes:
+            pos = _trace(field, data, pos, spans)
+        return pos
+    if isinstance(node, nodes.Union):
+        branch, pos = node.branch(data, pos)
+        return _trace(branch, data, pos, spans)
+    return node.skip(data, pos)
+
+
+@lru_cache(maxsize=64)
+def _compiled(schema_json: str, wanted: tuple[tuple[int, str], ...]) -> Walker:
+    compiler = _Compiler()
+    try:
+        schema = json.loads(schema_json)
+        compiler.declare(schema, "")
+        compiler.paths = compiler.locate(schema, wanted)
+        return Walker(compiler.node(schema, "", ()), compiler.fields)
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"it has no Avro schema ({error!r})") from error
+
+
+class _Compiler:
+    """Makes nodes of a schema; ``paths`` says which fields are captured (path of names → field id)."""
+
+    def __init__(self) -> None:
+        self.paths: dict[_Path, int] = {}
+        self.fields: dict[int, tuple[int, nodes.Node]] = {}
+        self._named: dict[str, tuple[Any, str]] = {}
+        self._open: tuple[str, ...] = ()
+        self._count = 0
+
+    def declare(self, schema: Any, space: str) -> None:
+        """Takes down every named type of ``schema``, so that it can be referred to."""
+        for inner, inner_space in self._inner(schema, space):
+            self.declare(inner, inner_space)
+        if isinstance(schema, dict) and schema.get("type") in ("record", "error", "enum", "fixed"):
+            self._named[_full_name(schema, space)] = (schema, space)
+
+    def locate(self, schema: Any, wanted: tuple[tuple[int, str], ...]) -> dict[_Path, int]:
+        """The paths of the wanted fields, the shallowest first; by id where any field has one, else by name."""
+        by_id: dict[int, _Path] = {}
+        names: set[_Path] = set()
+        level: list[tuple[_Path, Any, str]] = [((), schema, "")]
+        for _ in range(LEVELS):
+            deeper: list[tuple[_Path, Any, str]] = []
+            for path, each, space in level:
+                for record, inside in self._records(each, space):
+                    for field in record.get("fields", ()):
+                        place = (*path, str(field["name"]))
+                        names.add(place)
+                        if isinstance(field.get("field-id"), int):
+                            by_id.setdefault(field["field-id"], place)
+                        deeper.append((place, field["type"], inside))
+            level = deeper
+        if by_id:
+            return {by_id[field_id]: field_id for field_id, _ in wanted if field_id in by_id}
+        return {path: field_id for field_id, name in wanted if (path := tuple(name.split("."))) in names}
+
+    def node(self, schema: Any, space: str, path: _Path | None) -> nodes.Node:
+        """The node of ``schema``; ``path`` is where its fields are looked for, None inside arrays, maps and recursion."""
+        self._count += 1
+        if self._count > NODES:
+            raise ValueError(f"its schema has more than {NODES} types")
+        if isinstance(schema, list):
+            return nodes.Union([self.node(branch, space, path) for branch in schema])
+        if isinstance(schema, str):
+            return _PRIMITIVES[schema]() if schema in _PRIMITIVES else self._reference(schema, space, path)
+        kind = schema.get("type") if isinstance(schema, dict) else None
+        if kind in ("record", "error"):
+            return self._record(schema, space, path)
+        if kind == "array":
+            return nodes.Array(self.node(schema["items"], space, None))
+        if kind == "map":
+            return nodes.Map(self.node(schema["values"], space, None))
+        if kind == "enum":
+            return nodes.Enum(schema["symbols"])
+        if kind == "fixed":
+            return nodes.Fixed(int(schema["size"]), bytes)
+        if kind is None:
+            raise ValueError(f"{schema!r} is no Avro schema")
+        return self.node(kind, space, path)
+
+    def _record(self, schema: dict[str, Any], space: str, path: _Path | None) -> nodes.Node:
+        name = _full_name(schema, space)
+        outer, self._open = self._open, (*self._open, name)
+        fields: dict[str, nodes.Node] = {}
+        for field in schema["fields"]:
+            place = (*path, str(field["name"])) if path is not None else None
+            field_id = self.paths.get(place) if place is not None else None
+            if field_id is None:
+                fields[str(field["name"])] = self.node(field["type"], _space_of(name), place)
+                continue
+            group = len(self.fields) + 1
+            self.fields[field_id] = (group, nodes.Fixed(0, type(None)))  # takes the number before those of inner fields
+            inner = self.node(field["type"], _space_of(name), place)
+            self.fields[field_id] = (group, inner)
+            fields[str(field["name"])] = nodes.Captured(inner, group)
+        self._open = outer
+        return nodes.Record(fields)
+
+    def _reference(self, name: str, space: str, path: _Path | None) -> nodes.Node:
+        full = self._resolve(name, space)
+        schema, outside = self._named[full]
+        if full in self._open:
+            return nodes.Reference(partial(self.node, schema, outside, None))
+        return self.node(schema, outside, path)
+
+    def _resolve(self, name: str, space: str) -> str:
+        for full in (f"{space}.{name}" if space and "." not in name else name, name):
+            if full in self._named:
+                return full
+        raise ValueError(f"the schema names the type {name!r}, which it does not define")
+
+    def _records(self, schema: Any, space: str) -> Iterator[tuple[dict[str, Any], str]]:
+        """The records that ``schema`` is, may be (a union) or refers to, and the namespace inside each."""
+        if isinstance(schema, list):
+            for branch in schema:
+                yield from self._records(branch, space)
+        elif isinstance(schema, str):
+            if schema not in _PRIMITIVES:
+                yield from self._records(*self._named[self._resolve(schema, space)])
+        elif schema.get("type") in ("record", "error"):
+            yield schema, _space_of(_full_name(schema, space))
+        elif isinstance(schema.get("type"), (dict, list)):
+            yield from self._records(schema["type"], space)
+
+    def _inner(self, schema: Any, space: str) -> Iterator[tuple[Any, str]]:
+        if isinstance(schema, list):
+            yield from ((branch, space) for branch in schema)
+        elif isinstance(schema, dict):
+            inside = _space_of(_full_name(schema, space)) if "name" in schema else space
+            yield from ((field["type"], inside) for field in schema.get("fields", ()))
+            yield from ((schema[key], inside) for key in ("items", "values", "type") if not isinstance(schema.get(key, ""), str))
+
+
+def _full_name(schema: dict[str, Any], space: str) -> str:
+    name = str(schema["name"])
+    if "." in name:
+        return name
+    space = schema.get("namespace", space) or ""
+    return f"{space}.{name}" if space else name
+
+
+def _space_of(full_name: str) -> str:
+    return full_name.rpartition(".")[0]
+
+
+_PRIMITIVES: dict[str, Callable[[], nodes.Node]] = {
+    "null": lambda: nodes.Fixed(0, type(None)),
+    "boolean": lambda: nodes.Fixed(1, bool, "?"),
+    "int": lambda: nodes.Number(32),
+    "long": lambda: nodes.Number(64),
+    "float": lambda: nodes.Fixed(4, float, "<f"),
+    "double": lambda: nodes.Fixed(8, float, "<d"),
+    "string": lambda: nodes.Text(str),
+    "bytes": lambda: nodes.Text(bytes),
+}
