@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from lakehouse.config import Settings, load
 from lakehouse.connect import open_store
+from lakehouse.options import Options
 from lakehouse.replica import open_table
 from lakehouse.store import ObjectInfo
 from lakehouse.table import Commit, Description, TableFile
@@ -33,10 +34,20 @@ def history(
 
 
 def files(
-    place: str, *, format: str | None = None, version: str | None = None, settings: Settings | None = None
+    place: str,
+    *,
+    format: str | None = None,
+    version: str | None = None,
+    maps: Mapping[str, str] | None = None,
+    allow_external: Sequence[str] = (),
+    settings: Settings | None = None,
 ) -> Iterator[TableFile]:
-    """The files that the table at ``place`` and its retained history refer to."""
-    store, table_format, pinned = open_table(place, format, settings or load(), version=version)
+    """The files that the table at ``place`` and its retained history refer to.
+
+    ``maps`` and ``allow_external`` as in `lakehouse.sync`. Raises `Unsupported` for files elsewhere that neither permits.
+    """
+    options = Options(maps=tuple((maps or {}).items()), external=tuple(allow_external))
+    store, table_format, pinned = open_table(place, format, settings or load(), version=version, options=options)
     return table_format.files(store, pinned)
 
 

@@ -127,6 +127,17 @@ class Locations:
         address = canonical(stated).rstrip("/")
         return any(address == root or _below(address, root) is not None for root in self._roots())
 
+    def directory(self, stated: str) -> str:
+        """The address at the target of a folder that is the table's location or lies below it."""
+        address = canonical(stated).rstrip("/")
+        rests = (_below(address, root) for root in self._roots())
+        rest = next((rest for rest in rests if rest is not None), "")
+        return f"{self.target}/{rest}" if rest else self.target
+
+    def is_mentioned(self, text: str) -> bool:
+        """Whether ``text`` holds the table's location, or an address of SOURCE, somewhere."""
+        return any(is_address(place) and place in text for place in (self.table.rstrip("/"), *self._roots()))
+
     def _roots(self) -> tuple[str, ...]:
         stated = (canonical(self.table).rstrip("/"),) if self.table else ()
         return (*stated, canonical(self.source))

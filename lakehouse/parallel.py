@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from lakehouse.errors import LakeError
 
-__all__ = ["WINDOW_PER_WORKER", "each"]
+__all__ = ["WINDOW_PER_WORKER", "each", "every"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,3 +43,11 @@ def each(work: Callable[[Item], Result], items: Iterable[Item], *, workers: int)
                     yield item, outcome
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def every(work: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[tuple[Item, Result]]:
+    """As `each`, for work that is worth nothing unless all of it is done: the first `LakeError` is raised."""
+    for item, outcome in each(work, items, workers=workers):
+        if isinstance(outcome, LakeError):
+            raise outcome
+        yield item, outcome

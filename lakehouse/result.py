@@ -64,7 +64,7 @@ def result_of(replica: Replica, receipt: Receipt, sha256: str, *, started: datet
 
 def _remarks(replica: Replica, receipt: Receipt) -> tuple[Finding, ...]:
     """What is not wrong but must be known."""
-    remarks = []
+    remarks = [Finding(**remark) for remark in receipt.remarks]
     if receipt.not_carried:
         gone = f"{receipt.not_carried} file(s) of older versions are gone at the source and were not carried"
         remarks.append(Finding("history", "", gone))

@@ -160,7 +160,7 @@ class _Run:
         if not asked or lowest(receipt.proof, self.options.level) != self.options.level:
             return False
         self.chain = Chain(receipt, sha256={receipt.number: sha256})
-        return self.replica.format.is_unchanged(self.replica.source, self.replica.target, receipt.base)
+        return self.replica.format.is_unchanged(self.replica.source, self.replica.target, receipt.base, self.replica.terms)
 
     @property
     def _version_asked(self) -> str | None:

@@ -60,12 +60,16 @@ class Terms:
     """The terms under which a version is pinned.
 
     ``locations``: where the files that it states lie, and where they go. ``history`` (Delta): ``all``, ``none`` or ``since:V``.
-    ``skip_broken_history`` (Iceberg): leave out older snapshots whose metadata is gone instead of refusing the table.
+    ``skip_broken_history`` (Iceberg): leave out older snapshots whose metadata is gone instead of refusing the table. ``root``
+    (Iceberg): the address of the metadata file that the source's catalog names. ``by_path``: readers find the target by path, not
+    by a catalog.
     """
 
     locations: Locations
     history: str = "all"
     skip_broken_history: bool = False
+    root: str | None = None
+    by_path: bool = True
 
 
 @dataclass(frozen=True)
@@ -242,7 +246,7 @@ class TableFormat(Protocol):
         """Whether a table of this format lies at the root of ``store``. A few requests, whatever the table's size."""
         ...
 
-    def is_unchanged(self, source: Store, target: Store, base: Base) -> bool:
+    def is_unchanged(self, source: Store, target: Store, base: Base, terms: Terms | None = None) -> bool:
         """True when at most three requests prove that both sides still stand at ``base``; False when in doubt."""
         ...
 

@@ -24,7 +24,17 @@ from lakehouse.table import TableFormat, Written
 
 __all__ = ["SIGNS", "Finding", "Report", "audit", "confirm", "verify"]
 
-SIGNS = {"missing": "-", "extra": "+", "differs": "*", "receipt": "*", "unchecked": "!", "history": "-", "target": "!"}
+SIGNS = {
+    "missing": "-",
+    "extra": "+",
+    "differs": "*",
+    "receipt": "*",
+    "unchecked": "!",
+    "history": "-",
+    "target": "!",
+    "location": "!",
+    "properties": "!",
+}
 """rclone's sign for each kind of finding; an object that is right is ``=``."""
 
 
@@ -33,7 +43,8 @@ class Finding:
     """One thing that is wrong, or could not be checked (kind ``unchecked``). ``path`` is relative to the target.
 
     A sync also tells with them what its user must know though nothing is wrong: ``history`` (files of older versions were
-    gone at the source), ``target`` (what the target's store cannot promise).
+    gone at the source), ``location`` and ``properties`` (what of places could not be said the same way there), ``target`` (what
+    the target's store cannot promise).
     """
 
     kind: str
@@ -193,7 +204,8 @@ def audit(
         _add_source(report, expected, against, table_format, workers=workers)
     _check_objects(report, target, expected.values(), workers=workers, progress=progress)
     if report.ok:
-        _check_whole(report, target, table_format, expected, essential=vouching is None)
+        root = vouching[0].root.path if vouching else ""
+        _check_whole(report, target, table_format, expected, root, essential=vouching is None)
     proven = level if vouching is None or against is not None else lowest(level, "bytes")
     report.level = proven if report.ok else "none"
     return report
@@ -221,14 +233,14 @@ def _add_source(report: Report, expected: dict[str, Written], source: Store, tab
     """
     version = table_format.pin(source, (report.version or None) if table_format.receipts_inside else None)
     report.version = report.version or version.id
-    paths = {file.path for file in table_format.files(source, version) if file.required}
-    paths.update(table_format.metadata_files(source, version, essential=True))
+    paths = {file.path: file.source for file in table_format.files(source, version) if file.required}
+    paths.update((path, path) for path in table_format.metadata_files(source, version, essential=True))
     if not table_format.receipts_inside:
-        gone = sorted(expected.keys() - paths)
+        gone = sorted(expected.keys() - paths.keys())
         report.findings += [Finding("extra", path, "is in the replica and no longer at the source") for path in gone]
     with RangePool(workers) as pool:
         checker = _Checker(source, "bytes", pool)
-        for path, outcome in each(lambda path: _source_record(checker, path), sorted(paths), workers=workers):
+        for path, outcome in each(lambda path: _source_record(checker, path, paths[path]), sorted(paths), workers=workers):
             if isinstance(outcome, LakeError):
                 report.findings.append(Finding("unchecked", path, f"could not read the source: {outcome}"))
             elif path not in expected:
@@ -238,8 +250,8 @@ def _add_source(report: Report, expected: dict[str, Written], source: Store, tab
     report.source_checked = report.ok
 
 
-def _source_record(checker: _Checker, path: str) -> Written:
-    info = checker.store.head(path)
+def _source_record(checker: _Checker, path: str, source: str) -> Written:
+    info = checker.store.head(source)
     return Written(path, info.size, checker.digest(info), "copied", source_etag=info.etag)
 
 
@@ -263,7 +275,7 @@ def _check_objects(report: Report, target: Store, expected: Iterable[Written], *
 
 
 def _check_whole(
-    report: Report, target: Store, table_format: TableFormat, expected: dict[str, Written], *, essential: bool
+    report: Report, target: Store, table_format: TableFormat, expected: dict[str, Written], root: str, *, essential: bool
 ) -> None:
     """Read the table's own metadata at the target: all that it refers to must be vouched for, and nothing else be visible."""
     try:
@@ -273,7 +285,7 @@ def _check_whole(
     except LakeError as error:
         report.findings.append(Finding("differs", "", f"the replica cannot be read as a table: {error}"))
         return
-    if table_format.receipts_inside and version.id != report.version:
+    if root and version.root != root:
         report.findings.append(
             Finding("extra", version.root, f"the table stands at version {version.id}, the receipts vouch for {report.version}")
         )

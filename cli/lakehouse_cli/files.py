@@ -8,7 +8,7 @@ import typer
 
 import lakehouse
 from lakehouse_cli import output
-from lakehouse_cli.options import FormatOption, Session, VersionOption, command
+from lakehouse_cli.options import ExternalOption, FormatOption, MapOption, Session, VersionOption, command, maps
 from lakehouse_cli.schemas import FilesDocument
 
 __all__ = ["register"]
@@ -19,9 +19,18 @@ def files(
     table: Annotated[str, typer.Argument(metavar="TABLE", help="A URL, a path, NAME:path or a dataset of lake.toml.")],
     table_format: FormatOption = None,
     version: VersionOption = None,
+    map_: MapOption = None,
+    allow_external: ExternalOption = None,
 ) -> int:
     """List the data and delete files that a version needs; those that only its history needs are marked."""
-    found = lakehouse.files(table, format=table_format, version=version, settings=session.settings)
+    found = lakehouse.files(
+        table,
+        format=table_format,
+        version=version,
+        maps=maps(map_),
+        allow_external=allow_external or (),
+        settings=session.settings,
+    )
     if session.json:
         output.document(FilesDocument.of(None, files=list(found)))
         return 0

@@ -11,8 +11,21 @@ from typing import Annotated, Any, Literal, get_type_hints
 import typer
 
 from lakehouse.config import Settings, load
+from lakehouse.errors import Config
 
-__all__ = ["LEVEL_HELP", "FormatName", "FormatOption", "Level", "Session", "VersionOption", "WorkersOption", "command"]
+__all__ = [
+    "LEVEL_HELP",
+    "ExternalOption",
+    "FormatName",
+    "FormatOption",
+    "Level",
+    "MapOption",
+    "Session",
+    "VersionOption",
+    "WorkersOption",
+    "command",
+    "maps",
+]
 
 Level = Literal["files", "bytes", "rows"]
 FormatName = Literal["parquet", "delta", "iceberg", "files"]
@@ -25,6 +38,18 @@ VersionOption = Annotated[
 ]
 WorkersOption = Annotated[int, typer.Option("--workers", min=1, max=1024, help="Objects in flight at a time.")]
 
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="STATED=ACTUAL",
+        help="Where files lie now that the metadata states elsewhere, outside the table. Repeatable.",
+    ),
+]
+ExternalOption = Annotated[
+    list[str] | None,
+    typer.Option("--allow-external", metavar="PREFIX", help="Read files that the metadata states below PREFIX. Repeatable."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 ConfigOption = Annotated[str | None, typer.Option("--config", metavar="FILE", help="The lake.toml to use.")]
 VerboseOption = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; -vv: debug messages and tracebacks.")]
@@ -62,6 +87,17 @@ class Session:
         self.config = config if config is not None else self.config
         self.verbose = max(self.verbose, verbose)
         self.log_format = log_format or self.log_format
+
+
+def maps(given: list[str] | None) -> dict[str, str]:
+    """The values of ``--map``. Raises `lakehouse.errors.Config` for one that is no pair."""
+    pairs = [text.partition("=") for text in given or ()]
+    for stated, equals, actual in pairs:
+        if not (stated and equals and actual):
+            raise Config(
+                f"--map {stated}{equals}{actual}: write STATED=ACTUAL, the place as the metadata states it and where it is now"
+            )
+    return {stated: actual for stated, _, actual in pairs}
 
 
 def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[..., int]], Callable[..., int]]:

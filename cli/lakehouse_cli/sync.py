@@ -8,7 +8,18 @@ import typer
 
 import lakehouse
 from lakehouse_cli import output
-from lakehouse_cli.options import LEVEL_HELP, FormatOption, Level, Session, VersionOption, WorkersOption, command
+from lakehouse_cli.options import (
+    LEVEL_HELP,
+    ExternalOption,
+    FormatOption,
+    Level,
+    MapOption,
+    Session,
+    VersionOption,
+    WorkersOption,
+    command,
+    maps,
+)
 from lakehouse_cli.schemas import PlanDocument, SyncDocument
 
 __all__ = ["register"]
@@ -33,6 +44,18 @@ def sync(
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Plain Parquet only: overwrite files that changed under the same name.")
     ] = False,
+    map_: MapOption = None,
+    allow_external: ExternalOption = None,
+    location: Annotated[
+        str | None,
+        typer.Option("--location", metavar="URL", help="Iceberg: the address of TARGET that its metadata is to state."),
+    ] = None,
+    history: Annotated[
+        str, typer.Option("--history", metavar="all|none|since:V", help="Delta: which older versions' files are carried.")
+    ] = "all",
+    skip_broken_history: Annotated[
+        bool, typer.Option("--skip-broken-history", help="Iceberg: leave out older snapshots that can no longer be read.")
+    ] = False,
     workers: WorkersOption = 16,
     retries: Annotated[int | None, typer.Option("--retries", min=0, max=100, help="Attempts after a failed request.")] = None,
 ) -> int:
@@ -48,6 +71,11 @@ def sync(
         "checksum": checksum,
         "delete": delete,
         "in_place": in_place,
+        "maps": maps(map_),
+        "allow_external": allow_external or (),
+        "location": location,
+        "history": history,
+        "skip_broken_history": skip_broken_history,
         "settings": session.settings,
     }
     if dry_run:

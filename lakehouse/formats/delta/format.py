@@ -40,7 +40,7 @@ class DeltaFormat:
         """Whether ``_delta_log/`` holds anything. One request."""
         return next(iter(store.list(LOG, recursive=False)), None) is not None
 
-    def is_unchanged(self, source: Store, target: Store, base: Base) -> bool:
+    def is_unchanged(self, source: Store, target: Store, base: Base, terms: Terms | None = None) -> bool:
         """Both stores still have the root of ``base`` and no later commit. Three requests.
 
         The target's part is one listing from that version on: a log that was wiped while its receipts stayed is noticed.

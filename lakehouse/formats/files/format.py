@@ -79,7 +79,7 @@ class FilesFormat:
         """Never: only ``--format files`` says that a listing is all there is to know."""
         return False
 
-    def is_unchanged(self, source: Store, target: Store, base: Base) -> bool:
+    def is_unchanged(self, source: Store, target: Store, base: Base, terms: Terms | None = None) -> bool:
         """Never in a few requests: a file may have been overwritten under its name."""
         return False
 

@@ -29,7 +29,7 @@ class IcebergFormat:
         endings = (".metadata.json", ".metadata.json.gz", ".gz.metadata.json", "/version-hint.text")
         return any(found.path.endswith(endings) for found in store.list("metadata", recursive=False))
 
-    def is_unchanged(self, source: Store, target: Store, base: Base) -> bool:
+    def is_unchanged(self, source: Store, target: Store, base: Base, terms: Terms | None = None) -> bool:
         return False
 
     def pin(self, store: Store, version: str | None = None, terms: Terms | None = None) -> TableVersion:

@@ -1,14 +1,147 @@
-"""The root of an Iceberg table: its metadata file, found and read."""
+"""The root of an Iceberg table opened by path: which metadata file is current, and its bytes.
+
+Spec: "Table Metadata" and "File System Tables". Names in the wild: ``v3.metadata.json``, ``00003-<uuid>.metadata.json``, with
+``.gz`` before or after ``.metadata.json``, and gzip content under a name that does not say so.
+"""
 
 from __future__ import annotations
 
+import gzip
+import json
 import re
+import zlib
+from typing import Any
 
-__all__ = ["is_metadata_name"]
+from lakehouse.checksum import sha256_hex
+from lakehouse.errors import NotFound
+from lakehouse.store import Store
 
+__all__ = [
+    "FOLDER",
+    "HINT",
+    "find_root",
+    "hinted_names",
+    "is_metadata_name",
+    "metadata_names",
+    "number_of",
+    "parse_metadata",
+    "read_root",
+]
+
+FOLDER = "metadata"
+HINT = f"{FOLDER}/version-hint.text"
 _NAME = re.compile(r".+(\.metadata\.json(\.gz)?|\.gz\.metadata\.json)")
+_NUMBER = re.compile(r"(?:v(\d+)|(\d+)-[^/]*?)(?:\.gz)?\.metadata\.json(?:\.gz)?")
+_ENDINGS = (".metadata.json", ".gz.metadata.json", ".metadata.json.gz")
+_SHOWN = 8
 
 
 def is_metadata_name(name: str) -> bool:
-    """Whether ``name`` is that of a table metadata file (Iceberg spec, "Naming for file system tables", and gzip's spellings)."""
+    """Whether ``name`` is that of a table metadata file."""
     return _NAME.fullmatch(name) is not None
+
+
+def number_of(name: str) -> int | None:
+    """The version number in a metadata file's name; None where it has none (``vfinal``, ``v3.1``)."""
+    match = _NUMBER.fullmatch(name)
+    return int(match[1] or match[2]) if match else None
+
+
+def metadata_names(store: Store) -> list[str]:
+    """The names of the metadata files in ``metadata/``. One listing of that folder alone."""
+    names = (info.path.rpartition("/")[2] for info in store.list(FOLDER, recursive=False) if not info.path.endswith("/"))
+    return sorted(name for name in names if is_metadata_name(name))
+
+
+def hinted_names(hint: bytes) -> tuple[str, ...]:
+    """The names that the content of a hint may stand for: a number, a name, or a name without its ending."""
+    text = hint.decode(errors="replace").strip()
+    if not text:
+        return ()
+    stems = (f"v{text}",) if text.isdecimal() else (text, f"v{text}")
+    return (text, *(f"{stem}{ending}" for stem in stems for ending in _ENDINGS))
+
+
+def find_root(store: Store, version: str | None = None) -> str:
+    """The path of the current metadata file, or of the one named (``v3.metadata.json``).
+
+    With a hint that file, unless a newer one lies there; without, the highest number, when it is the only one of that
+    number and its metadata-log names the file below it. Orphans of failed commits have higher numbers, and a hint may be stale,
+    so any doubt raises `NotFound` with the candidates.
+    """
+    names = metadata_names(store)
+    if version is not None:
+        name = version.rpartition("/")[2]
+        if name not in names:
+            raise NotFound(f"{store.url}: has no metadata file {name}; there are {_shown(names)}")
+        return f"{FOLDER}/{name}"
+    if not names:
+        raise NotFound(f"{store.url}: no Iceberg table here (metadata/ holds no *.metadata.json)")
+    hint = _hint(store)
+    chosen = _hinted(store, names, hint) if hint is not None else _highest(store, names)
+    return f"{FOLDER}/{chosen}"
+
+
+def _hint(store: Store) -> bytes | None:
+    try:
+        return store.get(HINT)
+    except NotFound:
+        return None
+
+
+def _hinted(store: Store, names: list[str], hint: bytes) -> str:
+    found = [name for name in hinted_names(hint) if name in names]
+    if len(found) != 1:
+        says = hint.decode(errors="replace").strip()[:80]
+        raise _doubt(
+            store, names, f"version-hint.text says {says!r}, " + ("two files have that name" if found else "which is not there")
+        )
+    number = number_of(found[0])
+    newer = [name for name in names if number is not None and (number_of(name) or 0) > number]
+    if newer:
+        raise _doubt(store, names, f"version-hint.text names {found[0]}, and {_shown(newer)} is newer")
+    return found[0]
+
+
+def _highest(store: Store, names: list[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    numbered = sorted((number, name) for name in names if (number := number_of(name)) is not None)
+    if len(numbered) != len(names):
+        raise _doubt(store, names, "there is no version-hint.text, and not every name has a number")
+    (below, lower), (number, name) = numbered[-2:]
+    if below == number:
+        raise _doubt(store, names, f"there is no version-hint.text, and {lower} and {name} have the same number")
+    log = parse_metadata(store.get(f"{FOLDER}/{name}"), f"{store.url}/{FOLDER}/{name}").get("metadata-log") or []
+    if lower not in {str(entry.get("metadata-file", "")).rpartition("/")[2] for entry in log}:
+        raise _doubt(store, names, f"there is no version-hint.text, and {name} does not follow {lower}: a commit may have failed")
+    return name
+
+
+def _doubt(store: Store, names: list[str], why: str) -> NotFound:
+    ordered = sorted(names, key=lambda name: (number_of(name) or 0, name), reverse=True)
+    return NotFound(
+        f"{store.url}: cannot tell which metadata file is current: {why}; name one of {_shown(ordered)} "
+        f"({store.url}/{FOLDER}/{ordered[0]}), or take the table from its catalog"
+    )
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def read_root(store: Store, path: str) -> tuple[dict[str, Any], str]:
+    """The metadata file at ``path`` as JSON, and the SHA-256 of its bytes as they lie there."""
+    data = store.get(path)
+    return parse_metadata(data, f"{store.url}/{path}"), sha256_hex(data)
+
+
+def parse_metadata(data: bytes, where: str) -> dict[str, Any]:
+    """The JSON of a metadata file, unpacked where its content is gzip, whatever its name says. Raises `NotFound` for a damaged one."""
+    try:
+        found = json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        raise NotFound(f"{where}: is no table metadata ({type(error).__name__}): it is damaged") from error
+    if not isinstance(found, dict):
+        raise NotFound(f"{where}: is no table metadata (not a JSON object): it is damaged")
+    return found

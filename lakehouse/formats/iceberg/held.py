@@ -1,0 +1,146 @@
+"""What the target of an Iceberg replica holds already.
+
+Objects are written bottom up (data, delete files, manifests, lists, metadata), so a manifest that a list at the target names
+is there with its whole subtree. So only what is new since then is read at the source, whatever the length of the history.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lakehouse.errors import Conflict, NotFound
+from lakehouse.formats.iceberg.manifest import read_entries
+from lakehouse.formats.iceberg.manifest_list import ManifestFile, read_list
+from lakehouse.formats.iceberg.metadata import Snapshot, snapshots_of
+from lakehouse.formats.iceberg.root import FOLDER, read_root
+from lakehouse.formats.iceberg.version import IcebergVersion
+from lakehouse.locations import Locations
+from lakehouse.parallel import every
+from lakehouse.store import Store
+from lakehouse.table import Base, Held
+
+__all__ = ["IcebergHeld", "held_at", "roots_at"]
+
+_WORKERS = 16
+_ROOT = re.compile(rf"{FOLDER}/v(\d+)\.metadata\.json")
+
+
+@dataclass(frozen=True)
+class IcebergHeld(Held):
+    """A version that was published at the target. ``number`` is that of its root, ``base`` what its receipt says of it."""
+
+    base: Base
+    number: int
+    target: Store
+    metadata: dict[str, Any]
+    locations: Locations
+    snapshots: dict[int, Snapshot]
+    _dropped: set[str] = field(default_factory=set, compare=False)
+
+    def has(self, snapshot: Snapshot, locations: Locations) -> bool:
+        """Whether the target retains that snapshot of the source."""
+        there = self.snapshots.get(snapshot.id)
+        if there is None:
+            return False
+        stated = (snapshot.manifest_list,) if snapshot.manifest_list is not None else snapshot.manifests
+        names = (there.manifest_list,) if there.manifest_list is not None else there.manifests
+        return [locations.address(path) for path in stated if path is not None] == [path for path in names if path is not None]
+
+    def manifests(self, new: Iterable[Snapshot]) -> dict[str, ManifestFile]:
+        """By address, the manifests that the snapshots before ``new`` and the heads of branches and tags name."""
+        heads = {ref.get("snapshot-id") for ref in (self.metadata.get("refs") or {}).values()}
+        heads |= {self.metadata.get("current-snapshot-id")} | {snapshot.parent for snapshot in new}
+        lists = [there.manifest_list for id, there in self.snapshots.items() if id in heads and there.manifest_list is not None]
+        found: dict[str, ManifestFile] = {}
+        for _, named in every(self._list, lists, workers=_WORKERS):
+            found.update((manifest.path, manifest) for manifest in named)
+        for id in heads & self.snapshots.keys():
+            for path in self.snapshots[id].manifests:
+                found[path] = ManifestFile(path, 0, 0, 0, None, None, False)
+        return found
+
+    def _list(self, address: str) -> list[ManifestFile]:
+        return read_list(self.target.get(self.locations.place(address).read), f"{self.target.url}: {address}")
+
+    def files(self, manifests: Iterable[str]) -> set[str]:
+        """The paths, below the target, of all files that ``manifests`` (addresses) name."""
+        found: set[str] = set()
+        for _, paths in every(self._paths, manifests, workers=_WORKERS):
+            found |= paths
+        return found
+
+    def _paths(self, address: str) -> set[str]:
+        path = self.locations.place(address).read
+        return {
+            self.locations.place(entry.path).read for entry in read_entries(self.target.get(path), f"{self.target.url}/{path}")
+        }
+
+
+def roots_at(target: Store) -> dict[int, str]:
+    """The roots of a table found by path: number → path. One listing that begins behind the manifests."""
+    found = (_ROOT.fullmatch(info.path) for info in target.list(FOLDER, after=f"{FOLDER}/v", recursive=False))
+    return {int(match[1]): match[0] for match in found if match}
+
+
+def held_at(target: Store, version: IcebergVersion, base: Base | None, unfinished: Sequence[Base]) -> IcebergHeld | None:
+    """What the target holds of the source's history; None where nothing of ours stands there.
+
+    Raises `Conflict` where others committed, for another table, for a source that is older than the replica, and for a replica
+    that states another location than is asked for.
+    """
+    roots = roots_at(target)
+    if not roots:
+        return None
+    number = max(roots)
+    path = roots[number]
+    metadata, digest = read_root(target, path)
+    ours = [
+        known
+        for known in (*unfinished[::-1], *((base,) if base else ()))
+        if (known.target_root, known.target_root_sha256) == (path, digest)
+    ]
+    _refuse_another(target, path, metadata, version)
+    if not ours and base is None:
+        _refuse_unknown_snapshots(target, path, metadata, version)
+        return None
+    if not ours:
+        said = base.target_root if base else "nothing"
+        raise Conflict(
+            f"{target.url}: its metadata moved on by itself: {path} is not what a sync published (the receipts say {said}); "
+            "nothing was overwritten"
+        )
+    locations = Locations(target.url, version.locations.target, table=str(metadata.get("location")))
+    snapshots = {snapshot.id: snapshot for snapshot in snapshots_of(metadata, f"{target.url}/{path}")}
+    return IcebergHeld(ours[0].id, ours[0], number, target, metadata, locations, snapshots)
+
+
+def _refuse_another(target: Store, path: str, metadata: dict[str, Any], version: IcebergVersion) -> None:
+    ids = metadata.get("table-uuid"), version.table_id
+    if None not in ids and ids[0] != ids[1]:
+        raise Conflict(f"{target.url}: holds another table ({path} has table-uuid {ids[0]}, {version.where} has {ids[1]})")
+    stated = str(metadata.get("location"))
+    if stated != version.locations.target:
+        raise Conflict(
+            f"{target.url}: {path} states the location {stated}, asked for is {version.locations.target}; "
+            f"a replica keeps its location: give --location {stated}, or another target"
+        )
+    times = metadata.get("last-updated-ms"), version.metadata.get("last-updated-ms")
+    if isinstance(times[0], int) and isinstance(times[1], int) and times[1] < times[0]:
+        raise Conflict(
+            f"{target.url}: {path} is newer than {version.where}; the source was restored to an older version, "
+            "and a replica is never rolled back"
+        )
+
+
+def _refuse_unknown_snapshots(target: Store, path: str, metadata: dict[str, Any], version: IcebergVersion) -> None:
+    """Without receipts, a table at the target is taken over only when all its snapshots are the source's."""
+    known = {snapshot.id for snapshot in version.snapshots}
+    others = [snapshot.id for snapshot in snapshots_of(metadata, f"{target.url}/{path}") if snapshot.id not in known]
+    if others:
+        raise Conflict(
+            f"{target.url}: {path} has no receipt, and the source does not know its snapshot {others[0]}; "
+            "somebody else wrote it: nothing was overwritten"
+        )

@@ -1,0 +1,172 @@
+"""Puts a version's metadata at the target, bottom up: delete files, manifests, manifest lists; then names its root.
+
+Each object is read, rewritten and put on its own, so memory does not grow with the table. Lengths of what is already at the
+target are taken from there: compressed sizes depend on the library that compressed.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from lakehouse.checksum import sha256_hex
+from lakehouse.errors import NotFound, Transfer
+from lakehouse.formats.iceberg.held import IcebergHeld, roots_at
+from lakehouse.formats.iceberg.manifest import Entry, rewrite_manifest
+from lakehouse.formats.iceberg.manifest_list import ManifestFile, rewrite_list, same_content
+from lakehouse.formats.iceberg.metadata import relocated, to_bytes
+from lakehouse.formats.iceberg.position_deletes import rewrite_position_deletes, same_deletes
+from lakehouse.formats.iceberg.puffin import rewrite_puffin
+from lakehouse.formats.iceberg.root import FOLDER, HINT
+from lakehouse.formats.iceberg.tree import EXISTING, POSITION_DELETES, Growth, growth, live_entries
+from lakehouse.formats.iceberg.version import IcebergVersion
+from lakehouse.parallel import every
+from lakehouse.stage import put_staged
+from lakehouse.store import Store
+from lakehouse.table import Publication, Staged, Written
+
+__all__ = ["stage_version"]
+
+_WORKERS = 8
+
+
+def stage_version(
+    source: Store, target: Store, version: IcebergVersion, held: IcebergHeld | None, damaged: frozenset[str]
+) -> Staged:
+    """Put everything below the root. The publications that are left are the root and, for a table found by path, the hint."""
+    if held is not None and held.id == version.id:
+        root = held.base.target_root
+        return Staged((), _publications(root, target.get(root), held.number, version), root)
+    rewriter = _Rewriter(source, target, version, held, growth(source, version, held), damaged)
+    written = (*rewriter.deletes(), *rewriter.manifests(), *rewriter.lists())
+    metadata, remarks = relocated(
+        version.metadata, version.locations, _published(version, held), version.lost_statistics, by_path=version.terms.by_path
+    )
+    version.remarks[:] = [*(remark for remark in version.remarks if remark not in remarks), *remarks]
+    data = to_bytes(metadata)
+    number = held.number + 1 if held is not None else max(roots_at(target), default=0) + 1
+    root = f"{FOLDER}/v{number}.metadata.json"
+    if not version.terms.by_path:
+        root = f"{FOLDER}/{number:05d}-{uuid.UUID(sha256_hex(data)[:32])}.metadata.json"
+    return Staged(tuple(written), _publications(root, data, number, version), root)
+
+
+def _publications(root: str, data: bytes, number: int, version: IcebergVersion) -> tuple[Publication, ...]:
+    made = [Publication(root, len(data), sha256_hex(data), lambda: data)]
+    if version.terms.by_path:
+        hint = str(number).encode()
+        made.append(Publication(HINT, len(hint), sha256_hex(hint), lambda: hint, replace=True))
+    return tuple(made)
+
+
+def _published(version: IcebergVersion, held: IcebergHeld | None) -> dict[str, str]:
+    """By the name of the source's metadata file, the address of the version that it became at the target.
+
+    Entries of the metadata-log keep their time on the way, which joins the two logs.
+    """
+    if held is None:
+        return {}
+    times = {entry.get("timestamp-ms"): entry["metadata-file"] for entry in held.metadata.get("metadata-log") or ()}
+    log = version.metadata.get("metadata-log") or ()
+    named = {str(entry.get("metadata-file")).rpartition("/")[2]: times.get(entry.get("timestamp-ms")) for entry in log}
+    found = {name: address for name, address in named.items() if address is not None}
+    return found | {held.base.id: f"{held.locations.target}/{held.base.target_root}"}
+
+
+@dataclass
+class _Rewriter:
+    """One run's rewriting. ``sizes``: by stated path, the new size of delete files; ``lengths``: of manifests."""
+
+    source: Store
+    target: Store
+    version: IcebergVersion
+    held: IcebergHeld | None
+    new: Growth
+    damaged: frozenset[str]
+    sizes: dict[str, int] = field(default_factory=dict)
+    lengths: dict[str, int] = field(default_factory=dict)
+
+    def deletes(self) -> Iterator[Written]:
+        """Position-delete files and deletion vectors, which name data files."""
+        for entry, written in every(self._delete_file, self._delete_entries(), workers=_WORKERS):
+            self.sizes[entry.path] = written.size
+            if written.sha256:
+                yield written
+
+    def _delete_entries(self) -> Iterator[Entry]:
+        seen = set()
+        for manifest in self.new.manifests.values():
+            if manifest.content == 0 and manifest.length:
+                continue  # a list says that it names data files only
+            for entry in live_entries(self.source, self.version, manifest):
+                if entry.content == POSITION_DELETES and entry.path not in seen:
+                    seen.add(entry.path)
+                    yield entry
+
+    def _delete_file(self, entry: Entry) -> Written:
+        """Rewrite one; of one that an earlier run brought only the size is looked up (its record has no hash)."""
+        place = self.version.locations.place(entry.path)
+        if self.held is not None and entry.status == EXISTING and place.write not in self.damaged:
+            try:
+                info = self.target.head(place.write)
+            except NotFound:
+                pass
+            else:
+                return Written(place.write, info.size, "", "adopted", target_etag=info.etag)
+        where = f"{self.source.url}: {place.read}"
+        try:
+            data = self.source.get(place.read)
+        except NotFound as error:
+            raise NotFound(
+                f"{self.version.where}: the delete file {entry.path} is missing, nothing was published ({error})"
+            ) from error
+        kind, address = entry.file_format.lower(), self.version.locations.address
+        if kind == "puffin":
+            made = rewrite_puffin(data, where, address)
+            return self._put(place.write, made)
+        made = rewrite_position_deletes(data, kind, where, address)
+        return put_staged(
+            self.target, place.write, made, origin="rewritten", damaged=self.damaged,
+            same=lambda there, ours: there == ours or same_deletes(there, ours, kind),
+        )  # fmt: skip
+
+    def manifests(self) -> Iterator[Written]:
+        """Manifests, each with the new sizes of the delete files that it names."""
+        for manifest, written in every(self._manifest, self.new.manifests.values(), workers=_WORKERS):
+            self.lengths[manifest.path] = written.size
+            yield written
+
+    def _manifest(self, manifest: ManifestFile) -> Written:
+        place = self.version.locations.place(manifest.path)
+        data = rewrite_manifest(
+            _get(self.source, place.read),
+            f"{self.source.url}: {place.read}",
+            self.version.locations.address,
+            lambda entry: self.sizes.get(entry.path),
+        )
+        return self._put(place.write, data, decoded=True)
+
+    def lists(self) -> Iterator[Written]:
+        """Manifest lists, each with the new lengths of its manifests."""
+        for _, written in every(self._list, self.new.lists, workers=_WORKERS):
+            yield written
+
+    def _list(self, stated: str) -> Written:
+        place = self.version.locations.place(stated)
+        lengths = self.lengths | self.new.kept
+        data = rewrite_list(
+            _get(self.source, place.read), f"{self.source.url}: {place.read}", self.version.locations.address, lengths.__getitem__
+        )
+        return self._put(place.write, data, decoded=True)
+
+    def _put(self, path: str, data: bytes, *, decoded: bool = False) -> Written:
+        same = same_content if decoded else bytes.__eq__
+        return put_staged(self.target, path, data, origin="rewritten", same=same, damaged=self.damaged)
+
+
+def _get(store: Store, path: str) -> bytes:
+    try:
+        return store.get(path)
+    except NotFound as error:
+        raise Transfer(f"{store.url}: {path} was cleaned up meanwhile; run again") from error

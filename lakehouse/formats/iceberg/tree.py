@@ -1,0 +1,116 @@
+"""What a version needs that the target does not hold: the lists, manifests and files below its snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from lakehouse.errors import NotFound, Unsupported
+from lakehouse.formats.iceberg.held import IcebergHeld
+from lakehouse.formats.iceberg.manifest import Entry, read_entries
+from lakehouse.formats.iceberg.manifest_list import ManifestFile, read_list
+from lakehouse.formats.iceberg.metadata import Snapshot
+from lakehouse.formats.iceberg.version import IcebergVersion
+from lakehouse.parallel import every
+from lakehouse.store import Store
+
+__all__ = ["DELETED", "POSITION_DELETES", "Growth", "growth", "live_entries"]
+
+DELETED, EXISTING = 2, 0
+POSITION_DELETES = 1
+_REWRITABLE = ("parquet", "orc", "avro", "puffin")
+_WORKERS = 16
+
+
+@dataclass(slots=True)
+class Growth:
+    """What is new: ``lists`` (stated paths), ``manifests`` by stated path, and ``kept``, the lengths at the target of manifests that
+    new lists name and that are there. ``replaced``: addresses of manifests that the target's newest lists name and the new ones do not.
+    """
+
+    lists: list[str] = field(default_factory=list)
+    manifests: dict[str, ManifestFile] = field(default_factory=dict)
+    kept: dict[str, int] = field(default_factory=dict)
+    replaced: set[str] = field(default_factory=set)
+
+
+def growth(
+    store: Store, version: IcebergVersion, held: IcebergHeld | None, snapshots: tuple[Snapshot, ...] | None = None
+) -> Growth:
+    """Read the lists of the snapshots (those of the version, or the ones given) that the target does not retain.
+
+    Raises `NotFound` for a list that is gone, `Unsupported` for encrypted manifests.
+    """
+    wanted = version.snapshots if snapshots is None else snapshots
+    new = [snapshot for snapshot in wanted if held is None or not held.has(snapshot, version.locations)]
+    known = held.manifests(new) if held is not None and new else {}
+    found = Growth(lists=[snapshot.manifest_list for snapshot in new if snapshot.manifest_list is not None])
+    found.replaced = set(known)
+    named = every(lambda snapshot: _named(store, version, snapshot), new, workers=_WORKERS)
+    for _, manifests in named:
+        for manifest in manifests:
+            address = version.locations.address(manifest.path)
+            found.replaced.discard(address)
+            if manifest.path in found.manifests or manifest.path in found.kept:
+                continue
+            length = _length(held, known, manifest, address)
+            if length is None:
+                found.manifests[manifest.path] = manifest
+            else:
+                found.kept[manifest.path] = length
+    return found
+
+
+def _named(store: Store, version: IcebergVersion, snapshot: Snapshot) -> list[ManifestFile]:
+    """The manifests of one snapshot."""
+    if snapshot.manifest_list is None:
+        return [ManifestFile(path, 0, 0, 0, None, None, False) for path in snapshot.manifests]
+    place = version.locations.place(snapshot.manifest_list).read
+    try:
+        data = store.get(place)
+    except NotFound as error:
+        raise NotFound(
+            f"{version.where}: the manifest list of snapshot {snapshot.id} is missing ({error}); "
+            "an older snapshot can be left out with --skip-broken-history"
+        ) from error
+    found = read_list(data, f"{store.url}: {place}")
+    for manifest in found:
+        if manifest.encrypted:
+            raise Unsupported(f"{version.where}: the manifest {manifest.path} is encrypted; it cannot be rewritten")
+    return found
+
+
+def _length(held: IcebergHeld | None, known: dict[str, ManifestFile], manifest: ManifestFile, address: str) -> int | None:
+    """The manifest's length at the target when it is there with all below it, else None."""
+    if held is None:
+        return None
+    if address in known:
+        return known[address].length
+    if manifest.added_snapshot_id not in held.snapshots:
+        return None
+    try:
+        return held.target.head(held.locations.place(address).read).size
+    except NotFound:
+        return None
+
+
+def live_entries(store: Store, version: IcebergVersion, manifest: ManifestFile) -> Iterator[Entry]:
+    """The entries of one manifest whose files its snapshots read.
+
+    Raises `NotFound` when the manifest is gone or damaged, `Unsupported` for encrypted files and delete files of an unknown format.
+    """
+    place = version.locations.place(manifest.path).read
+    try:
+        data = store.get(place)
+    except NotFound as error:
+        raise NotFound(f"{version.where}: the manifest {manifest.path} is missing ({error})") from error
+    for entry in read_entries(data, f"{store.url}: {place}"):
+        if entry.status == DELETED:
+            continue
+        if entry.encrypted:
+            raise Unsupported(f"{version.where}: the file {entry.path} is encrypted; its key metadata cannot be carried")
+        if entry.content == POSITION_DELETES and entry.file_format.lower() not in _REWRITABLE:
+            raise Unsupported(
+                f"{version.where}: {entry.path} holds position deletes as {entry.file_format}, which cannot be rewritten"
+            )
+        yield entry

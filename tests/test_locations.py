@@ -1,0 +1,136 @@
+"""The two maps of a table: where what it states lies, and where it goes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lakehouse.errors import Unsupported
+from lakehouse.locations import Locations, Place, canonical
+
+TARGET = "gs://eu/replica"
+WORDS = st.text(st.characters(blacklist_characters="/\0", blacklist_categories=["Cs"]), min_size=1, max_size=8).filter(
+    lambda word: word not in (".", "..", "_lake")
+)
+PATHS = st.lists(WORDS, min_size=1, max_size=4).map("/".join)
+
+
+def table(stated: str = "s3://data/t", source: str = "s3://data/t", **more: object) -> Locations:
+    return Locations(source, TARGET, stated, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        ("s3a://b/k", "s3://b/k"),
+        ("S3N://b/k", "s3://b/k"),
+        ("gcs://b/k", "gs://b/k"),
+        ("abfs://c@a.dfs.core.windows.net/k", "abfss://c@a.dfs.core.windows.net/k"),
+        ("wasbs://c@a.blob.core.windows.net/k", "abfss://c@a.dfs.core.windows.net/k"),
+        ("file:/x/y", "file:///x/y"),
+        ("file:///x/y", "file:///x/y"),
+        ("file://localhost/x/y", "file:///x/y"),
+        ("/x/y", "file:///x/y"),
+        ("./x/y", "x/y"),
+        ("x/y", "x/y"),
+        ("file://x/y", "x/y"),
+        ("s3://b/a%20b//./c", "s3://b/a%20b//./c"),
+        ("hdfs://nn:8020/x", "hdfs://nn:8020/x"),
+    ],
+)
+def test_one_spelling_for_comparing_with_nothing_decoded(stated: str, expected: str) -> None:
+    assert canonical(stated) == expected
+
+
+@given(PATHS, st.sampled_from(["s3://data/t", "s3a://data/t", "s3n://data/t"]))
+def test_what_lies_below_the_location_keeps_its_path_byte_for_byte(path: str, spelled: str) -> None:
+    """Trap Iceberg 13: commas, spaces, unicode, ``%``, ``+``, ``#``, ``?`` in paths; 12: scheme aliases."""
+    assert table().place(f"{spelled}/{path}") == Place(path, path)
+    assert table().address(f"{spelled}/{path}") == f"{TARGET}/{path}"
+
+
+def test_a_prefix_ends_at_a_segment() -> None:
+    """Trap Iceberg 1: ``s3://data`` is not a prefix of ``s3://data-archive``."""
+    locations = Locations("s3://data", TARGET, "s3://data")
+    assert locations.place("s3://data/x").write == "x"
+    with pytest.raises(Unsupported, match="--map s3://data-archive"):
+        locations.place("s3://data-archive/x")
+    assert table().place("s3://data/t2/x").write.startswith("ext/")
+
+
+def test_a_table_opened_by_path_is_where_the_path_says() -> None:
+    moved = table("s3://gone/warehouse/t", "s3://backup/copy")
+    assert moved.place("s3://gone/warehouse/t/data/x") == Place("data/x", "data/x")
+
+
+def test_the_location_and_the_paths_may_be_spelled_differently() -> None:
+    relative = Locations("file:///srv/t", TARGET, "./lineitem")
+    assert relative.place("lineitem/data/x") == Place("data/x", "data/x")
+    assert relative.place("./lineitem/data/x") == Place("data/x", "data/x")
+    local = Locations("file:///srv/t", TARGET, "file:/warehouse/t")
+    assert local.place("/warehouse/t/x").read == local.place("file:///warehouse/t/x").read == "x"
+    assert len(local.heads) == 2
+
+
+@given(PATHS, PATHS)
+def test_files_outside_get_a_name_that_only_the_stated_path_decides(one: str, other: str) -> None:
+    """Trap Iceberg 12: two files with one base name; 17 of Delta: the same name in every run."""
+    written = table().place(f"s3://data/elsewhere/{one}").write
+    assert written == table("s3://data/t", "s3://data/t").place(f"s3a://data/elsewhere/{one}").write
+    assert written.startswith("ext/")
+    assert written.rpartition("/")[2] == one.rpartition("/")[2]
+    assert (written == table().place(f"s3://data/elsewhere/{other}").write) == (one == other)
+
+
+def test_own_bucket_or_parent_folder_is_read_where_it_is_stated_and_nothing_else_without_being_asked() -> None:
+    assert table().place("s3a://data/other/x").read == "s3://data/other/x"
+    assert Locations("file:///w/wild/t", TARGET, "/w/wild/t").place("/w/wild/_outside/x").read == "file:///w/wild/_outside/x"
+    for stated in ("s3://another/x", "gs://data/x", "file:///etc/passwd", "other/x", "/etc/passwd"):
+        with pytest.raises(Unsupported, match=r"say where it lies with --map"):
+            table().place(stated)
+    with pytest.raises(Unsupported):
+        Locations("file:///w/wild/t", TARGET, "/w/wild/t").place("/w/secret/x")
+
+
+def test_allow_external_permits_a_prefix_but_never_a_local_file_of_a_remote_table() -> None:
+    allowed = table(external=("s3a://another/pub", "/etc"))
+    assert allowed.place("s3://another/pub/x").read == "s3://another/pub/x"
+    for stated in ("s3://another/public/x", "/etc/passwd"):
+        with pytest.raises(Unsupported):
+            allowed.place(stated)
+
+
+def test_the_longest_map_wins_and_the_name_at_the_target_is_of_the_stated_path() -> None:
+    mapped = table(maps=(("s3://old", "gs://new"), ("s3://old/deep", "file:///deep")))
+    assert mapped.place("s3://old/x").read == "gs://new/x"
+    assert mapped.place("s3a://old/deep/x").read == "file:///deep/x"
+    assert mapped.place("s3://old/x").write == table(maps=(("s3://old", "az://c"),)).place("s3://old/x").write
+    assert mapped.digest() != table().digest() == ""
+
+
+def test_a_map_that_leads_back_into_the_source_makes_the_file_one_of_the_table() -> None:
+    moved = Locations("file:///srv/t", TARGET, "", maps=(("/old/t", "file:///srv/t"),))
+    assert moved.place("/old/t/p=1/x") == Place("p=1/x", "p=1/x")
+
+
+@pytest.mark.parametrize(
+    "stated", ["s3://data/t/../secret", "s3://data/t/a/../../x", "s3://data/t/_lake/latest.json", "s3://data/t/"]
+)
+def test_what_leads_out_of_the_table_or_into_receipts_is_refused(stated: str) -> None:
+    with pytest.raises(Unsupported):
+        table().place(stated)
+
+
+def test_dots_outside_are_not_followed_either() -> None:
+    with pytest.raises(Unsupported):
+        table().place("s3://data/other/../../x")
+
+
+def test_folders_that_properties_name_are_mapped_inside_and_told_apart_outside() -> None:
+    assert table().is_inside("s3a://data/t/data2/")
+    assert table().directory("s3a://data/t/data2/") == f"{TARGET}/data2"
+    assert table().directory("s3://data/t") == TARGET
+    assert not table().is_inside("s3://data/t2")
+    assert table().is_mentioned("see s3://data/t/readme")
+    assert not table().is_mentioned("see s3://date/t")
