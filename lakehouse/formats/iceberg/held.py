@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lakehouse.errors import Conflict, NotFound
+from lakehouse.errors import Conflict
 from lakehouse.formats.iceberg.manifest import read_entries
 from lakehouse.formats.iceberg.manifest_list import ManifestFile, read_list
 from lakehouse.formats.iceberg.metadata import Snapshot, snapshots_of
@@ -53,13 +53,13 @@ class IcebergHeld(Held):
         """By address, the manifests that the snapshots before ``new`` and the heads of branches and tags name."""
         heads = {ref.get("snapshot-id") for ref in (self.metadata.get("refs") or {}).values()}
         heads |= {self.metadata.get("current-snapshot-id")} | {snapshot.parent for snapshot in new}
-        lists = [there.manifest_list for id, there in self.snapshots.items() if id in heads and there.manifest_list is not None]
+        headed = [there for snapshot, there in self.snapshots.items() if snapshot in heads]
+        lists = [there.manifest_list for there in headed if there.manifest_list is not None]
         found: dict[str, ManifestFile] = {}
         for _, named in every(self._list, lists, workers=_WORKERS):
             found.update((manifest.path, manifest) for manifest in named)
-        for id in heads & self.snapshots.keys():
-            for path in self.snapshots[id].manifests:
-                found[path] = ManifestFile(path, 0, 0, 0, None, None, False)
+        for path in (path for there in headed for path in there.manifests):
+            found[path] = ManifestFile(path, 0, 0, 0, None, None, False)
         return found
 
     def _list(self, address: str) -> list[ManifestFile]:

@@ -47,7 +47,7 @@ def description(store: Store, version: IcebergVersion) -> Description:
 
 
 def history_of(version: IcebergVersion) -> Iterator[Commit]:
-    """The retained snapshots, newest first. ``version`` is the metadata file of their commit, where the metadata-log still knows it."""
+    """The retained snapshots, newest first. ``version``: the metadata file of its commit, where the metadata-log still has it."""
     metadata = version.metadata
     log = {
         entry.get("timestamp-ms"): str(entry.get("metadata-file")).rpartition("/")[2]

@@ -83,7 +83,7 @@ def relocated(
 ) -> tuple[dict[str, Any], list[Remark]]:
     """The metadata for the target, and what must be said of it.
 
-    ``published``: the addresses of versions that were published at the target, by the name of the source's metadata file; all other
+    ``published``: the addresses of versions that were published at the target, by the name of the source's file; all other
     entries of the metadata-log are dropped. ``lost_statistics``: stated paths whose files are gone. ``by_path``: readers find
     the table by path, which knows no ``write.metadata.path``.
     """
@@ -100,7 +100,7 @@ def relocated(
     dropped = [name for name in names if name not in published]
     if dropped:
         span = dropped[0] if len(dropped) == 1 else f"{dropped[0]} to {dropped[-1]}"
-        text = f"metadata-log: {len(dropped)} file(s) of versions that were not published here are left out, {span}"
+        text = f"metadata-log: {len(dropped)} file(s) of versions not published here are left out, {span}"
         remarks.append(Remark("history", text, ", ".join(dropped)))
     for kind in _STATISTICS:
         if kind in metadata:
@@ -109,8 +109,8 @@ def relocated(
                 for raw in metadata[kind] or ()
                 if raw["statistics-path"] not in lost_statistics
             ]
-    for path in sorted(lost_statistics):
-        remarks.append(Remark("history", f"the statistics file {path} is gone at the source; its entry was left out"))
+    lost = (f"the statistics file {path} is gone at the source; its entry was left out" for path in sorted(lost_statistics))
+    remarks += [Remark("history", message) for message in lost]
     if isinstance(metadata.get("properties"), dict):
         made["properties"] = _properties(metadata["properties"], locations, remarks, by_path=by_path)
     return made, remarks

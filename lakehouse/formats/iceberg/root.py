@@ -137,7 +137,10 @@ def read_root(store: Store, path: str) -> tuple[dict[str, Any], str]:
 
 
 def parse_metadata(data: bytes, where: str) -> dict[str, Any]:
-    """The JSON of a metadata file, unpacked where its content is gzip, whatever its name says. Raises `NotFound` for a damaged one."""
+    """The JSON of a metadata file, unpacked where its content is gzip, whatever its name says.
+
+    Raises `NotFound` for a damaged one.
+    """
     try:
         found = json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
     except (ValueError, OSError, EOFError, zlib.error) as error:

@@ -24,8 +24,10 @@ _WORKERS = 16
 
 @dataclass(slots=True)
 class Growth:
-    """What is new: ``lists`` (stated paths), ``manifests`` by stated path, and ``kept``, the lengths at the target of manifests that
-    new lists name and that are there. ``replaced``: addresses of manifests that the target's newest lists name and the new ones do not.
+    """What is new: ``lists`` (stated paths) and ``manifests`` by stated path.
+
+    ``kept``: the lengths at the target, in bytes, of manifests that new lists name and that are there. ``replaced``: addresses of
+    manifests that the target's newest lists name and the new ones do not.
     """
 
     lists: list[str] = field(default_factory=list)
@@ -97,7 +99,8 @@ def _length(held: IcebergHeld | None, known: dict[str, ManifestFile], manifest: 
 def live_entries(store: Store, version: IcebergVersion, manifest: ManifestFile) -> Iterator[Entry]:
     """The entries of one manifest whose files its snapshots read.
 
-    Raises `NotFound` when the manifest is gone or damaged, `Unsupported` for encrypted files and delete files of an unknown format.
+    Raises `NotFound` when the manifest is gone or damaged, `Unsupported` for encrypted files and for delete files of a format
+    that is not known.
     """
     place = version.locations.place(manifest.path).read
     try:
@@ -111,6 +114,6 @@ def live_entries(store: Store, version: IcebergVersion, manifest: ManifestFile) 
             raise Unsupported(f"{version.where}: the file {entry.path} is encrypted; its key metadata cannot be carried")
         if entry.content == POSITION_DELETES and entry.file_format.lower() not in _REWRITABLE:
             raise Unsupported(
-                f"{version.where}: {entry.path} holds position deletes as {entry.file_format}, which cannot be rewritten"
+                f"{version.where}: {entry.path} holds position deletes as {entry.file_format}: it cannot be rewritten"
             )
         yield entry

@@ -64,7 +64,7 @@ def pin_version(store: Store, version: str | None, terms: Terms | None) -> Icebe
     if terms.skip_broken_history:
         broken = _broken(store, metadata, locations, where)
         metadata = without_snapshots(metadata, broken)
-        remarks += [Remark("history", f"snapshot {id} can no longer be read and was left out", str(id)) for id in sorted(broken)]
+        remarks += [Remark("history", f"snapshot {number} can no longer be read and was left out") for number in sorted(broken)]
     updated = metadata.get("last-updated-ms")
     return IcebergVersion(
         format="iceberg",
@@ -89,7 +89,7 @@ def _broken(store: Store, metadata: dict[str, Any], locations: Locations, where:
     gone = {snapshot.id for snapshot, readable in looked if not readable}
     heads = {ref.get("snapshot-id"): name for name, ref in (metadata.get("refs") or {}).items() if ref.get("type") == "branch"}
     heads.setdefault(metadata.get("current-snapshot-id"), "main")
-    needed = sorted(name for id, name in heads.items() if id in gone)
+    needed = sorted(name for head, name in heads.items() if head in gone)
     if needed:
         raise NotFound(f"{where}: the head of branch {needed[0]} can no longer be read; only older snapshots can be left out")
     return gone
