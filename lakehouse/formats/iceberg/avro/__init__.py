@@ -4,7 +4,7 @@
 specification; `walker` finds the wanted fields of every record in a block, so that only those are replaced.
 """
 
-from lakehouse.formats.iceberg.avro.container import Block, Header, read_container, write_container
+from lakehouse.formats.iceberg.avro.container import Block, Header, read_container, same_content, write_container
 from lakehouse.formats.iceberg.avro.walker import ABSENT, Walker, compile_walker
 
-__all__ = ["ABSENT", "Block", "Header", "Walker", "compile_walker", "read_container", "write_container"]
+__all__ = ["ABSENT", "Block", "Header", "Walker", "compile_walker", "read_container", "same_content", "write_container"]

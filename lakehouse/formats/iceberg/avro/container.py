@@ -17,7 +17,7 @@ from typing import Any, cast
 from lakehouse.errors import NotFound, Unsupported
 from lakehouse.formats.iceberg.avro.varint import long_bytes, read_long
 
-__all__ = ["Block", "Header", "read_container", "write_container"]
+__all__ = ["Block", "Header", "read_container", "same_content", "write_container"]
 
 MAGIC = b"Obj\x01"
 SYNC_BYTES = 16
@@ -75,6 +75,23 @@ def write_container(header: Header, blocks: Iterable[Block]) -> bytes:
         out += packed
         out += header.sync
     return bytes(out)
+
+
+def same_content(one: bytes, other: bytes) -> bool:
+    """Whether two files hold the same key-values and the same encoded records, however they are compressed or cut into blocks.
+
+    False when either cannot be read.
+    """
+    try:
+        return _content(one) == _content(other)
+    except (NotFound, Unsupported):
+        return False
+
+
+def _content(data: bytes) -> tuple[dict[str, bytes], int, bytes]:
+    header, blocks = read_container(data, "the file")
+    kept = list(blocks)
+    return header.metadata, sum(block.count for block in kept), b"".join(block.data for block in kept)
 
 
 def _damaged(where: str, error: Exception) -> NotFound:

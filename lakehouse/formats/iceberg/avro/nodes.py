@@ -22,7 +22,8 @@ __all__ = ["Array", "Captured", "Enum", "Fixed", "Map", "Node", "Number", "Recor
 NUMBER = rb"[\x80-\xff]{0,9}+[\x00-\x7f]"
 NEVER = rb"(?!)"
 LENGTHS = 512  # lengths of one text that a pattern may hold
-COUNTS = 16  # lengths of one array or map that a pattern may hold
+COUNTS = 8  # lengths of one array or map that a pattern may hold
+SHORT = 24  # items of an array of which each has a node of its own
 LONGEST = 10_000  # items of an array or map that a pattern may hold
 
 
@@ -55,12 +56,17 @@ class Number(Node):
 
     def __init__(self, bits: int) -> None:
         self._low, self._high = -(1 << bits - 1), (1 << bits - 1) - 1
+        self._seen: bytes | None = None  # the one value met so far; b"": there were several
 
     def skip(self, data: bytes, pos: int) -> int:
-        return read_long(data, pos)[1]
+        end = read_long(data, pos)[1]
+        if self._seen != b"":
+            value = data[pos:end]
+            self._seen = value if self._seen in (None, value) else b""
+        return end
 
     def pattern(self) -> bytes:
-        return NUMBER
+        return re.escape(self._seen) if self._seen else NUMBER
 
     def read(self, data: bytes, pos: int) -> tuple[int, int]:
         return read_long(data, pos)
@@ -136,7 +142,7 @@ class Text(Node):
 
     def __init__(self, kind: type) -> None:
         self._kind = kind
-        self._lengths: set[int] = set()
+        self._lengths: dict[int, None] = {}  # in the order in which they were met
 
     def skip(self, data: bytes, pos: int) -> int:
         size, pos = read_long(data, pos)
@@ -144,13 +150,13 @@ class Text(Node):
         if size < 0 or end > len(data):
             raise IndexError("a text is cut off")
         if len(self._lengths) < LENGTHS:
-            self._lengths.add(size)
+            self._lengths[size] = None
         return end
 
     def pattern(self) -> bytes:
-        sizes = sorted(self._lengths)
-        if sizes and sizes[-1] - sizes[0] < 64:
-            sizes = list(range(sizes[0], sizes[-1] + 1))
+        sizes = list(self._lengths)
+        if sizes and max(sizes) - min(sizes) < 64:
+            sizes = list(dict.fromkeys([*sizes, *range(min(sizes), max(sizes))]))
         forms = [re.escape(long_bytes(size)) + (b".{%d}" % size if size else b"") for size in sizes]
         return b"(?:" + b"|".join(forms) + b")" if forms else NEVER
 
@@ -172,23 +178,43 @@ class Text(Node):
 
 
 class Items(Node):
-    """What arrays and maps share: blocks of items, a negative count being followed by the size of its block in bytes."""
+    """What arrays and maps share: blocks of items, a negative count being followed by the size of its block in bytes.
 
-    def __init__(self, item: Node) -> None:
-        self._item = item
-        self._counts: set[int] = set()
+    ``make`` gives a node of the items' type. In arrays of the same length the same columns stand in the same places, so each
+    place of a short array has a node of its own, which learns the forms of that place alone.
+    """
+
+    def __init__(self, make: Callable[[], Node]) -> None:
+        self._make, self._item = make, make()
+        self._places: dict[int, tuple[Node, ...]] = {}
+        self._counts: dict[int, None] = {}
 
     def skip(self, data: bytes, pos: int) -> int:
-        blocks = total = 0
-        plain = True
+        count, size, start = _block(data, pos)
+        places = self._places_of(count) if size is None else None
+        if places is not None:
+            pos = start
+            for place in places:
+                pos = place.skip(data, pos)
+            if pos < len(data) and data[pos] == 0:
+                return pos + 1
+            return self._skip_blocks(data, pos)
+        end = self._skip_blocks(data, pos)
+        if size is None and count <= LONGEST and len(self._counts) < COUNTS:
+            self._counts[count] = None
+        return end
+
+    def _places_of(self, count: int) -> tuple[Node, ...] | None:
+        if count not in self._places and 0 < count <= SHORT and len(self._places) < COUNTS:
+            self._places[count] = tuple(self._make() for _ in range(count))
+        return self._places.get(count)
+
+    def _skip_blocks(self, data: bytes, pos: int) -> int:
         while True:
             count, size, pos = _block(data, pos)
             if count == 0:
-                break
-            blocks += 1
-            total += count
+                return pos
             if size is not None:
-                plain = False
                 pos += size
                 if pos > len(data):
                     raise IndexError("an array is cut off")
@@ -198,14 +224,14 @@ class Items(Node):
                 pos = self._item.skip(data, pos)
                 if pos == before:  # an item without bytes: so are all others of its type
                     break
-        if plain and blocks <= 1 and total <= LONGEST and len(self._counts) < COUNTS:
-            self._counts.add(total)
-        return pos
 
     def pattern(self) -> bytes:
-        item = self._item.pattern() if any(self._counts) else b""
-        forms = [re.escape(long_bytes(count)) + b"(?:%s){%d}\\x00" % (item, count) for count in sorted(self._counts) if count]
-        return b"(?:" + b"|".join([rb"\x00", *forms]) + b")"
+        forms = [rb"\x00"]
+        for count, places in list(self._places.items()):
+            forms.append(re.escape(long_bytes(count)) + b"".join(place.pattern() for place in places) + rb"\x00")
+        item = self._item.pattern()
+        forms += [re.escape(long_bytes(count)) + b"(?:%s){%d}\\x00" % (item, count) for count in list(self._counts) if count]
+        return b"(?:" + b"|".join(forms) + b")"
 
     def _read_items(self, data: bytes, pos: int) -> tuple[list[Any], int]:
         values: list[Any] = []
@@ -244,8 +270,8 @@ class Array(Items):
 class Map(Items):
     """Read as a dict, written in one block. Its items are records of a key and a value."""
 
-    def __init__(self, values: Node) -> None:
-        super().__init__(Record({"key": Text(str), "value": values}))
+    def __init__(self, make: Callable[[], Node]) -> None:
+        super().__init__(lambda: Record({"key": Text(str), "value": make()}))
 
     def read(self, data: bytes, pos: int) -> tuple[dict[str, Any], int]:
         items, pos = self._read_items(data, pos)

@@ -19,7 +19,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from lakehouse.errors import NotFound
 from lakehouse.formats.iceberg.avro import nodes
@@ -36,7 +36,7 @@ ABSENT: Span = (-1, -1)
 _Path = tuple[str, ...]
 
 LEVELS = 3  # of records that wanted fields are looked for in: a manifest's entry, its data file, its partition
-NODES = 200_000  # of one schema: types that name each other grow without end
+REFERENCES = 10_000  # to types by name: types that hold each other twice grow without end
 
 
 def compile_walker(schema: Any, wanted: Mapping[int, str]) -> Walker:
@@ -110,9 +110,27 @@ class Walker:
         self._fields[field_id][1].write(value, out)
         return bytes(out)
 
-    def takes_null(self, field_id: int) -> bool:
-        """Whether the field may be written as null."""
-        return self._fields[field_id][1].accepts(None)
+    def reader(self, field_id: int) -> Callable[[bytes, int], tuple[Any, int]]:
+        """What reads the field at the start of its span and gives (value, end): `decode` for tight loops."""
+        return self._fields[field_id][1].read
+
+    def text_writer(self, field_id: int) -> Callable[[str], bytes]:
+        """`encode` of a text field for tight loops: what stands before texts of the same length is kept."""
+        heads: dict[int, bytes] = {}
+
+        def encode(value: str) -> bytes:
+            text = value.encode()
+            head = heads.get(len(text))
+            if head is None:
+                encoded = self.encode(field_id, value)
+                head = heads[len(text)] = encoded[: len(encoded) - len(text)]
+            return head + text
+
+        return encode
+
+    def accepts(self, field_id: int, value: Any) -> bool:
+        """Whether the schema has the field, and `encode` takes ``value`` for it."""
+        return field_id in self._fields and self._fields[field_id][1].accepts(value)
 
     def _walk(self, data: bytes, pos: int) -> tuple[Span, ...]:
         """The spans of the record at ``pos`` by walking the schema; learns its form, rebuilding at the 1st, 2nd, 4th, … miss."""
@@ -150,9 +168,20 @@ def _compiled(schema_json: str, wanted: tuple[tuple[int, str], ...]) -> Walker:
         schema = json.loads(schema_json)
         compiler.declare(schema, "")
         compiler.paths = compiler.locate(schema, wanted)
-        return Walker(compiler.node(schema, "", ()), compiler.fields)
+        root = compiler.node(schema, _Scope("", (), frozenset()))
+        compiler.done = True
+        return Walker(root, compiler.fields)
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"it has no Avro schema ({error!r})") from error
+
+
+class _Scope(NamedTuple):
+    """Where a type is met: the namespace around it; the names that lead there (None in arrays, maps and recursion, where no
+    field is wanted); the records around it."""
+
+    space: str
+    path: _Path | None
+    names: frozenset[str]
 
 
 class _Compiler:
@@ -162,8 +191,8 @@ class _Compiler:
         self.paths: dict[_Path, int] = {}
         self.fields: dict[int, tuple[int, nodes.Node]] = {}
         self._named: dict[str, tuple[Any, str]] = {}
-        self._open: tuple[str, ...] = ()
-        self._count = 0
+        self._references = 0
+        self.done = False
 
     def declare(self, schema: Any, space: str) -> None:
         """Takes down every named type of ``schema``, so that it can be referred to."""
@@ -192,54 +221,53 @@ class _Compiler:
             return {by_id[field_id]: field_id for field_id, _ in wanted if field_id in by_id}
         return {path: field_id for field_id, name in wanted if (path := tuple(name.split("."))) in names}
 
-    def node(self, schema: Any, space: str, path: _Path | None) -> nodes.Node:
-        """The node of ``schema``; ``path`` is where its fields are looked for, None inside arrays, maps and recursion."""
-        self._count += 1
-        if self._count > NODES:
-            raise ValueError(f"its schema has more than {NODES} types")
+    def node(self, schema: Any, at: _Scope) -> nodes.Node:
+        """The node of ``schema``, met at ``at``."""
         if isinstance(schema, list):
-            return nodes.Union([self.node(branch, space, path) for branch in schema])
+            return nodes.Union([self.node(branch, at) for branch in schema])
         if isinstance(schema, str):
-            return _PRIMITIVES[schema]() if schema in _PRIMITIVES else self._reference(schema, space, path)
+            return _PRIMITIVES[schema]() if schema in _PRIMITIVES else self._reference(schema, at)
         kind = schema.get("type") if isinstance(schema, dict) else None
         if kind in ("record", "error"):
-            return self._record(schema, space, path)
+            return self._record(schema, at)
         if kind == "array":
-            return nodes.Array(self.node(schema["items"], space, None))
+            return nodes.Array(partial(self.node, schema["items"], at._replace(path=None)))
         if kind == "map":
-            return nodes.Map(self.node(schema["values"], space, None))
+            return nodes.Map(partial(self.node, schema["values"], at._replace(path=None)))
         if kind == "enum":
             return nodes.Enum(schema["symbols"])
         if kind == "fixed":
             return nodes.Fixed(int(schema["size"]), bytes)
         if kind is None:
             raise ValueError(f"{schema!r} is no Avro schema")
-        return self.node(kind, space, path)
+        return self.node(kind, at)
 
-    def _record(self, schema: dict[str, Any], space: str, path: _Path | None) -> nodes.Node:
-        name = _full_name(schema, space)
-        outer, self._open = self._open, (*self._open, name)
+    def _record(self, schema: dict[str, Any], at: _Scope) -> nodes.Node:
+        name = _full_name(schema, at.space)
         fields: dict[str, nodes.Node] = {}
         for field in schema["fields"]:
-            place = (*path, str(field["name"])) if path is not None else None
-            field_id = self.paths.get(place) if place is not None else None
+            path = (*at.path, str(field["name"])) if at.path is not None else None
+            inside = _Scope(_space_of(name), path, at.names | {name})
+            field_id = self.paths.get(path) if path is not None else None
             if field_id is None:
-                fields[str(field["name"])] = self.node(field["type"], _space_of(name), place)
+                fields[str(field["name"])] = self.node(field["type"], inside)
                 continue
             group = len(self.fields) + 1
             self.fields[field_id] = (group, nodes.Fixed(0, type(None)))  # takes the number before those of inner fields
-            inner = self.node(field["type"], _space_of(name), place)
+            inner = self.node(field["type"], inside)
             self.fields[field_id] = (group, inner)
             fields[str(field["name"])] = nodes.Captured(inner, group)
-        self._open = outer
         return nodes.Record(fields)
 
-    def _reference(self, name: str, space: str, path: _Path | None) -> nodes.Node:
-        full = self._resolve(name, space)
-        schema, outside = self._named[full]
-        if full in self._open:
-            return nodes.Reference(partial(self.node, schema, outside, None))
-        return self.node(schema, outside, path)
+    def _reference(self, name: str, at: _Scope) -> nodes.Node:
+        full = self._resolve(name, at.space)
+        schema, space = self._named[full]
+        if full in at.names:
+            return nodes.Reference(partial(self.node, schema, _Scope(space, None, frozenset())))
+        self._references += 1
+        if self._references > REFERENCES and not self.done:
+            raise ValueError(f"its schema refers to types by name more than {REFERENCES} times")
+        return self.node(schema, at._replace(space=space))
 
     def _resolve(self, name: str, space: str) -> str:
         for full in (f"{space}.{name}" if space and "." not in name else name, name):

@@ -1,0 +1,95 @@
+"""Manifest lists: the Avro file of a snapshot that lists its manifests (Iceberg table spec, "Manifest Lists")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lakehouse.errors import NotFound
+from lakehouse.formats.iceberg.avro import Block, read_container, same_content, write_container
+from lakehouse.formats.iceberg.avro.walker import Change, splice
+from lakehouse.formats.iceberg.manifest import manifest_walker
+
+__all__ = ["ManifestFile", "read_list", "rewrite_list", "same_content"]
+
+PATH, LENGTH, SPEC_ID, SNAPSHOT_ID, SEQUENCE_NUMBER, CONTENT, KEY_METADATA = 500, 501, 502, 503, 515, 517, 519
+
+_WANTED = {
+    PATH: "manifest_path",
+    LENGTH: "manifest_length",
+    SPEC_ID: "partition_spec_id",
+    SNAPSHOT_ID: "added_snapshot_id",
+    SEQUENCE_NUMBER: "sequence_number",
+    CONTENT: "content",
+    KEY_METADATA: "key_metadata",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """One manifest as a list states it.
+
+    ``path``: as stated. ``length``: in bytes. ``content``: 0 data files, 1 delete files (format version 1 has data files only).
+    ``encrypted``: the manifest has key metadata.
+    """
+
+    path: str
+    length: int
+    content: int
+    partition_spec_id: int
+    sequence_number: int | None
+    added_snapshot_id: int | None
+    encrypted: bool
+
+
+def read_list(data: bytes, where: str) -> list[ManifestFile]:
+    """The manifests of the list ``data`` in their order.
+
+    Raises `NotFound` for a damaged list and `Unsupported` for another codec.
+    """
+    header, blocks = read_container(data, where)
+    walker = manifest_walker(header, _WANTED, where, PATH)
+    manifests: list[ManifestFile] = []
+    for block in blocks:
+        for spans in walker.records(block, where):
+            places = {field_id: at for field_id in _WANTED if (at := walker.at(field_id)) is not None}
+            try:
+                value = {field_id: walker.decode(field_id, block.data, spans[at]) for field_id, at in places.items()}
+            except ValueError as error:
+                raise NotFound(f"{where} is damaged: a value of its records cannot be read ({error})") from error
+            for field_id in (PATH, LENGTH):
+                if value.get(field_id) is None:
+                    raise NotFound(f"{where} is damaged: a manifest has no {_WANTED[field_id]} (field {field_id})")
+            manifests.append(
+                ManifestFile(
+                    path=value[PATH],
+                    length=value[LENGTH],
+                    content=value.get(CONTENT) or 0,
+                    partition_spec_id=value.get(SPEC_ID) or 0,
+                    sequence_number=value.get(SEQUENCE_NUMBER),
+                    added_snapshot_id=value.get(SNAPSHOT_ID),
+                    encrypted=value.get(KEY_METADATA) is not None,
+                )
+            )
+    return manifests
+
+
+def rewrite_list(data: bytes, where: str, address: Callable[[str], str], length: Callable[[str], int]) -> bytes:
+    """The list for the target: each path through ``address``, and each length as ``length`` gives it for the stated path.
+
+    Everything else stays byte for byte. Raises as `read_list`, and what ``address`` and ``length`` raise.
+    """
+    header, blocks = read_container(data, where)
+    walker = manifest_walker(header, _WANTED, where, PATH)
+    stated = iter(read_list(data, where))
+
+    def rewritten(block: Block) -> Block:
+        changes: list[Change] = []
+        for spans in walker.records(block, where):
+            path = next(stated).path
+            for field_id, value in ((PATH, address(path)), (LENGTH, length(path))):
+                start, end = spans[walker.at(field_id) or 0]
+                changes.append((start, end, walker.encode(field_id, value)))
+        return Block(block.count, splice(block.data, sorted(changes)))
+
+    return write_container(header, map(rewritten, blocks))
