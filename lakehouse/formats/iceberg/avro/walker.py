@@ -167,7 +167,7 @@ def _compiled(schema_json: str, wanted: tuple[tuple[int, str], ...]) -> Walker:
     try:
         schema = json.loads(schema_json)
         compiler.declare(schema, "")
-        compiler.paths = compiler.locate(schema, wanted)
+        compiler.locate(schema, wanted)
         root = compiler.node(schema, _Scope("", (), frozenset()))
         compiler.done = True
         return Walker(root, compiler.fields)
@@ -185,10 +185,11 @@ class _Scope(NamedTuple):
 
 
 class _Compiler:
-    """Makes nodes of a schema; ``paths`` says which fields are captured (path of names → field id)."""
+    """Makes nodes of a schema. ``fields``: field id → group number and node of each wanted field that was met."""
 
     def __init__(self) -> None:
-        self.paths: dict[_Path, int] = {}
+        self._by_id: dict[int, _Path] = {}
+        self._by_name: dict[_Path, int] = {}
         self.fields: dict[int, tuple[int, nodes.Node]] = {}
         self._named: dict[str, tuple[Any, str]] = {}
         self._references = 0
@@ -201,8 +202,8 @@ class _Compiler:
         if isinstance(schema, dict) and schema.get("type") in ("record", "error", "enum", "fixed"):
             self._named[_full_name(schema, space)] = (schema, space)
 
-    def locate(self, schema: Any, wanted: tuple[tuple[int, str], ...]) -> dict[_Path, int]:
-        """The paths of the wanted fields, the shallowest first; by id where any field has one, else by name."""
+    def locate(self, schema: Any, wanted: tuple[tuple[int, str], ...]) -> None:
+        """Notes where the wanted fields are, the shallowest first: by id where any field has one, else by name."""
         by_id: dict[int, _Path] = {}
         names: set[_Path] = set()
         level: list[tuple[_Path, Any, str]] = [((), schema, "")]
@@ -218,8 +219,9 @@ class _Compiler:
                         deeper.append((place, field["type"], inside))
             level = deeper
         if by_id:
-            return {by_id[field_id]: field_id for field_id, _ in wanted if field_id in by_id}
-        return {path: field_id for field_id, name in wanted if (path := tuple(name.split("."))) in names}
+            self._by_id = {field_id: by_id[field_id] for field_id, _ in wanted if field_id in by_id}
+        else:
+            self._by_name = {path: field_id for field_id, name in wanted if (path := tuple(name.split("."))) in names}
 
     def node(self, schema: Any, at: _Scope) -> nodes.Node:
         """The node of ``schema``, met at ``at``."""
@@ -248,7 +250,7 @@ class _Compiler:
         for field in schema["fields"]:
             path = (*at.path, str(field["name"])) if at.path is not None else None
             inside = _Scope(_space_of(name), path, at.names | {name})
-            field_id = self.paths.get(path) if path is not None else None
+            field_id = self._wanted(field, path)
             if field_id is None:
                 fields[str(field["name"])] = self.node(field["type"], inside)
                 continue
@@ -258,6 +260,15 @@ class _Compiler:
             self.fields[field_id] = (group, inner)
             fields[str(field["name"])] = nodes.Captured(inner, group)
         return nodes.Record(fields)
+
+    def _wanted(self, field: dict[str, Any], path: _Path | None) -> int | None:
+        """The id under which a field at ``path`` is wanted; of several records in a union the first has it."""
+        if path is None:
+            return None
+        field_id = field.get("field-id") if self._by_id else self._by_name.get(path)
+        if field_id in self.fields or (self._by_id and self._by_id.get(field_id or 0) != path):
+            return None
+        return field_id
 
     def _reference(self, name: str, at: _Scope) -> nodes.Node:
         full = self._resolve(name, at.space)
