@@ -36,7 +36,7 @@ from lakehouse.receipt import Chain, Level, Receipt, lowest
 from lakehouse.replica import Replica, open_replica
 from lakehouse.result import SyncResult, result_of
 from lakehouse.store import ObjectInfo
-from lakehouse.table import Staged, Written
+from lakehouse.table import Held, Staged, TableVersion, Written
 from lakehouse.transfer import Outcome, transfer
 from lakehouse.verify import Finding, Report, confirm
 
@@ -58,6 +58,7 @@ def sync(
     location: str | None = None,
     history: str = "all",
     skip_broken_history: bool = False,
+    register: str | None = None,
     workers: int = 16,
     retries: int | None = None,
     settings: Settings | None = None,
@@ -72,7 +73,7 @@ def sync(
     started = datetime.now(UTC)
     options = Options(
         version, level, checksum, delete, in_place, workers, tuple((maps or {}).items()), tuple(allow_external), location,
-        history, skip_broken_history,
+        history, skip_broken_history, register,
     )  # fmt: skip
     replica = open_replica(source, target, format, settings or load(), retries=retries, options=options)
     return _Run(replica, options, progress, started=started).run()
@@ -93,13 +94,14 @@ def plan(
     location: str | None = None,
     history: str = "all",
     skip_broken_history: bool = False,
+    register: str | None = None,
     settings: Settings | None = None,
     progress: Progress = silent,
 ) -> Plan:
     """What `sync` with the same arguments would do. Nothing is written anywhere."""
     options = Options(
         version, level, checksum, delete, in_place, 1, tuple((maps or {}).items()), tuple(allow_external), location, history,
-        skip_broken_history,
+        skip_broken_history, register,
     )  # fmt: skip
     return _Run(open_replica(source, target, format, settings or load(), options=options), options, progress).plan()
 
@@ -147,6 +149,7 @@ class _Run:
         self.replica.format.recheck(self.replica.source, plan.version)
         receipt, sha256 = self._claim(plan, staged, proven, missing)
         publish(self.replica.target, staged.publications, self.progress)
+        self._register(receipt.root.path)
         self._delete(plan)
         receipts_of.finish(self.replica.receipts, receipt, anew=self.chain.broken)
         return self._result(receipt, sha256, unchanged=False)
@@ -160,6 +163,9 @@ class _Run:
         if not asked or lowest(receipt.proof, self.options.level) != self.options.level:
             return False
         self.chain = Chain(receipt, sha256={receipt.number: sha256})
+        entry = self.replica.registration
+        if entry is not None and entry.standing([receipt.base]) is None and entry.is_root:
+            return False
         return self.replica.format.is_unchanged(self.replica.source, self.replica.target, receipt.base, self.replica.terms)
 
     @property
@@ -178,13 +184,7 @@ class _Run:
         self.chain = receipts_of.read_chain(replica.receipts)
         known = self._target_state()
         finished, anew = self.chain.finished, options.checksum
-        held = replica.format.since(
-            replica.source,
-            replica.target,
-            version,
-            finished.base if finished else None,
-            [receipt.base for receipt in self.chain.later],
-        )
+        held = self._held(version)
         ahead = held is not None and held.id == version.id
         if finished is not None and ahead and replica.format.receipts_inside and version.id != finished.version:
             raise Conflict(
@@ -208,6 +208,16 @@ class _Run:
         if options.level == "bytes" and not replica.target.traits.confirms_put:
             plan.read_back_bytes = plan.copy.bytes
         return plan
+
+    def _held(self, version: TableVersion) -> Held | None:
+        """Step 3: what the target holds whole. Raises `Conflict` where somebody else committed, in a catalog too."""
+        replica, finished = self.replica, self.chain.finished
+        base, unfinished = finished.base if finished else None, [receipt.base for receipt in self.chain.later]
+        if replica.registration is not None:
+            standing = replica.registration.standing([*unfinished[::-1], *([base] if base else [])])
+            if replica.registration.is_root:
+                base, unfinished = standing, []
+        return replica.format.since(replica.source, replica.target, version, base, unfinished)
 
     def _target_state(self) -> dict[str, Written]:
         """What earlier runs recorded of the target; takes its listing where an unfinished run or a stranger may have written.
@@ -349,6 +359,11 @@ class _Run:
         run = Run(self.replica, self.chain, self.options.level, self.id, self.started, frozenset(self.noted))
         return claim(run, plan, staged, proven, missing)
 
+    def _register(self, root: str) -> None:
+        """The last part of step 9: the catalog's entry."""
+        if self.replica.registration is not None:
+            self.replica.registration.enter(root)
+
     def _delete(self, plan: Plan) -> None:
         """Remove from a plain directory what the source no longer has; the plan saw that it is still what we wrote."""
         for path in plan.deletions:
@@ -358,6 +373,7 @@ class _Run:
         finished = self.chain.finished
         if finished is None:
             raise Conflict(f"{self.replica.target.url}: its receipts vanished while we looked; run again")
+        self._register(finished.root.path)
         parts = (finished.copied, finished.rewritten, finished.kept)
         kept = Counts(sum(part.files for part in parts), sum(part.bytes for part in parts))
         nothing = replace(finished, copied=Counts(), kept=kept, rewritten=Counts())

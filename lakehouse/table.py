@@ -60,15 +60,15 @@ class Terms:
     """The terms under which a version is pinned.
 
     ``locations``: where the files that it states lie, and where they go. ``history`` (Delta): ``all``, ``none`` or ``since:V``.
-    ``skip_broken_history`` (Iceberg): leave out older snapshots whose metadata is gone instead of refusing the table. ``root``
-    (Iceberg): the address of the metadata file that the source's catalog names. ``by_path``: readers find the target by path, not
-    by a catalog.
+    ``skip_broken_history`` (Iceberg): leave out older snapshots whose metadata is gone, not refuse the table. ``root`` (Iceberg):
+    asks the source's catalog for the address of its current metadata file. ``by_path``: readers find the target by path, not by
+    a catalog.
     """
 
     locations: Locations
     history: str = "all"
     skip_broken_history: bool = False
-    root: str | None = None
+    root: Callable[[], str] | None = None
     by_path: bool = True
 
 

@@ -112,7 +112,7 @@ def verify(
         level=level,
         workers=workers,
         progress=progress,
-        against=open_source(against, settings) if against is not None else None,
+        against=open_source(against, settings)[0] if against is not None else None,
         expect_receipt=expect_receipt,
     )
 

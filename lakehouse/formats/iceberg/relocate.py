@@ -45,9 +45,11 @@ def stage_version(
     )
     version.remarks[:] = [*(remark for remark in version.remarks if remark not in remarks), *remarks]
     data = to_bytes(metadata)
-    number = held.number + 1 if held is not None else max(roots_at(target), default=0) + 1
-    root = f"{FOLDER}/v{number}.metadata.json"
-    if not version.terms.by_path:
+    if version.terms.by_path:
+        number = held.number + 1 if held is not None else max(roots_at(target), default=0) + 1
+        root = f"{FOLDER}/v{number}.metadata.json"
+    else:
+        number = held.number + 1 if held is not None else 0
         root = f"{FOLDER}/{number:05d}-{uuid.UUID(sha256_hex(data)[:32])}.metadata.json"
     return Staged(tuple(written), _publications(root, data, number, version), root)
 
