@@ -37,6 +37,12 @@ def test_numbers_are_written_and_read_as_zig_zag(value: int) -> None:
     assert read_long(b"x" + long_bytes(value) + b"y", 1) == (value, 1 + len(long_bytes(value)))
 
 
+def test_of_a_number_of_more_than_64_bits_the_lowest_count() -> None:
+    """A snapshot id of a real table is so."""
+    wide = files.number(2**63 + 5)
+    assert read_long(wide, 0) == (fastavro.schemaless_reader(io.BytesIO(wide), "long", None), len(wide))
+
+
 @given(st.data())
 @settings(max_examples=300, deadline=None)
 def test_a_walker_finds_what_fastavro_reads(data: st.DataObject) -> None:
