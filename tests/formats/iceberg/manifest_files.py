@@ -14,7 +14,7 @@ from tests.formats.iceberg import avro_files as files
 
 OLD, NEW = "s3://lake/warehouse/db/t", "abfss://c@a.dfs.core.windows.net/replica/t"
 DELETED_PATH = 2147483546
-HEADER = {"schema": b'{"type":"struct"}', "partition-spec": b"[]", "format-version": b"2", "content": b"deletes", "own": b"kept"}
+HEADER = {"schema": b'{"type":"struct"}', "partition-spec": b"[]", "format-version": b"2", "own": b"kept"}
 
 
 def address(path: str) -> str:
@@ -111,7 +111,7 @@ def entry(path: str = f"{OLD}/data/a.parquet", *, status: int = 1, **file: Any) 
     }
 
 
-def written(schema: Any, *blocks: Iterable[dict[str, Any]], codec: str = "deflate") -> bytes:
+def written(schema: Any, *blocks: Iterable[dict[str, Any]], codec: str = "deflate", content: str = "data") -> bytes:
     """A file of those blocks; fields that the schema lacks are left out, those that a record lacks are null."""
     parsed = fastavro.parse_schema(schema)
 
@@ -120,7 +120,9 @@ def written(schema: Any, *blocks: Iterable[dict[str, Any]], codec: str = "deflat
         fastavro.schemaless_writer(stream, parsed, record)
         return stream.getvalue()
 
-    return files.container(schema, [[encoded(record) for record in block] for block in blocks], codec, HEADER)
+    return files.container(
+        schema, [[encoded(record) for record in block] for block in blocks], codec, HEADER | {"content": content.encode()}
+    )
 
 
 def list_schema(*, shape: str = "usual") -> Any:

@@ -99,9 +99,10 @@ def test_the_referenced_data_file_is_mapped_for_deletes_and_for_data(shape: str)
         entry(f"{OLD}/d.puffin", content=1, file_format="PUFFIN", referenced_data_file=f"{OLD}/b", content_offset=4),
         entry(f"{OLD}/data.parquet", referenced_data_file=f"{OLD}/c"),
     ]
-    for order in (records, records[::-1]):
-        found = [record["data_file"]["referenced_data_file"] for record in rewritten(written(entry_schema(shape=shape), order))]
-        assert sorted(found) == [f"{NEW}/a", f"{NEW}/b", f"{NEW}/c"]
+    for order, content in ((records, "data"), (records[::-1], "data"), (records[:2], "deletes")):
+        file = written(entry_schema(shape=shape), order, content=content)
+        found = [record["data_file"]["referenced_data_file"] for record in rewritten(file)]
+        assert sorted(found) == [f"{NEW}/a", f"{NEW}/b", f"{NEW}/c"][: len(order)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -197,7 +198,7 @@ def test_rewriting_equals_decoding_editing_and_encoding(data: st.DataObject) -> 
         if more["content"] == 1:
             more["lower"], more["upper"] = f"{OLD}/{data.draw(names)}", f"{OLD}/{data.draw(names)}"
         records.append(entry(f"{OLD}/{data.draw(names)}", status=data.draw(st.integers(0, 2)), **more))
-    file = written(entry_schema(shape=shape), records)
+    file = written(entry_schema(shape=shape), records, content=data.draw(st.sampled_from(["data", "deletes"])))
     expected = copy.deepcopy(files.records_of(file))
     for record in expected:
         each = record["data_file"]
@@ -210,6 +211,21 @@ def test_rewriting_equals_decoding_editing_and_encoding(data: st.DataObject) -> 
         if each["content"]:
             each |= {"file_size_in_bytes": 77, "column_sizes": None, "split_offsets": None}
     assert rewritten(file, lambda _: 77) == expected
+
+
+@pytest.mark.parametrize("number", [0, 1, 299, 300, 599])
+def test_one_delete_file_among_many_data_files_is_found(number: int) -> None:
+    """What a walker has learned of hundreds of entries is not believed of the next one."""
+    schema = entry_schema() | {"doc": f"with {number}"}
+    records = [entry(f"{OLD}/{each}") for each in range(600)]
+    records[number] = entry(f"{OLD}/d", content=1, lower=f"{OLD}/a", upper=f"{OLD}/a", referenced_data_file=f"{OLD}/a")
+    found = rewritten(written(schema, records[:300], records[300:]), lambda _: 77)
+    assert [each["data_file"]["file_path"] for each in found] == [
+        f"{NEW}/d" if each == number else f"{NEW}/{each}" for each in range(600)
+    ]
+    odd = found[number]
+    assert (odd["data_file"]["file_size_in_bytes"], odd["data_file"]["referenced_data_file"]) == (77, f"{NEW}/a")
+    assert [each[DELETED_PATH] for each in bounds(odd)] == [f"{NEW}/a".encode()] * 2
 
 
 def test_a_path_that_may_not_be_mapped_ends_the_rewriting() -> None:

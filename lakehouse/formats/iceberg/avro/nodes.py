@@ -38,6 +38,10 @@ class Node:
         """An expression that matches one value in the forms known so far."""
         raise NotImplementedError
 
+    def only(self) -> bytes | None:
+        """The one encoding that ``pattern`` matches, where no other has been met."""
+        return None
+
     def read(self, data: bytes, pos: int) -> tuple[Any, int]:
         """The value at ``pos`` as Python's, and the position after it. Logical types are left as their raw type."""
         raise NotImplementedError
@@ -67,6 +71,9 @@ class Number(Node):
 
     def pattern(self) -> bytes:
         return re.escape(self._seen) if self._seen else NUMBER
+
+    def only(self) -> bytes | None:
+        return self._seen or None
 
     def read(self, data: bytes, pos: int) -> tuple[int, int]:
         return read_long(data, pos)
@@ -118,6 +125,9 @@ class Fixed(Node):
     def pattern(self) -> bytes:
         return b".{%d}" % self._size if self._size else b""
 
+    def only(self) -> bytes | None:
+        return None if self._size else b""
+
     def read(self, data: bytes, pos: int) -> tuple[Any, int]:
         end = self.skip(data, pos)
         raw = data[pos:end]
@@ -155,8 +165,8 @@ class Text(Node):
 
     def pattern(self) -> bytes:
         sizes = list(self._lengths)
-        if sizes and max(sizes) - min(sizes) < 64:
-            sizes = list(dict.fromkeys([*sizes, *range(min(sizes), max(sizes))]))
+        if len(sizes) > 1 and max(sizes) - min(sizes) < 64:  # lengths between them are to be expected, and small ones
+            sizes = list(dict.fromkeys([*sizes, *range(min(sizes) if max(sizes) > 64 else 0, max(sizes))]))
         forms = [re.escape(long_bytes(size)) + (b".{%d}" % size if size else b"") for size in sizes]
         return b"(?:" + b"|".join(forms) + b")" if forms else NEVER
 
@@ -165,8 +175,7 @@ class Text(Node):
         end = pos + size
         if size < 0 or end > len(data):
             raise IndexError("a text is cut off")
-        raw = data[pos:end]
-        return (raw.decode() if self._kind is str else raw), end
+        return (str(data[pos:end], "utf-8") if self._kind is str else data[pos:end]), end
 
     def write(self, value: Any, out: bytearray) -> None:
         raw = value.encode() if self._kind is str else value
@@ -318,14 +327,23 @@ class Union(Node):
 
     def __init__(self, branches: Sequence[Node]) -> None:
         self._branches = tuple(branches)
+        self._met: dict[int, None] = {}
 
     def skip(self, data: bytes, pos: int) -> int:
         branch, pos = self.branch(data, pos)
         return branch.skip(data, pos)
 
     def pattern(self) -> bytes:
-        forms = (re.escape(long_bytes(index)) + branch.pattern() for index, branch in enumerate(self._branches))
+        forms = [
+            re.escape(long_bytes(index)) + (b"" if index in self._met else NEVER) + branch.pattern()
+            for index, branch in enumerate(self._branches)
+        ]
         return b"(?:" + b"|".join(forms) + b")"
+
+    def only(self) -> bytes | None:
+        met = list(self._met)
+        inner = self._branches[met[0]].only() if len(met) == 1 else None
+        return None if inner is None else long_bytes(met[0]) + inner
 
     def read(self, data: bytes, pos: int) -> tuple[Any, int]:
         branch, pos = self.branch(data, pos)
@@ -347,6 +365,7 @@ class Union(Node):
         index, pos = read_long(data, pos)
         if not 0 <= index < len(self._branches):
             raise ValueError(f"a union has no branch {index}")
+        self._met[index] = None
         return self._branches[index], pos
 
 
@@ -389,6 +408,9 @@ class Captured(Node):
 
     def pattern(self) -> bytes:
         return b"(" + self.node.pattern() + b")"
+
+    def only(self) -> bytes | None:
+        return self.node.only()
 
     def read(self, data: bytes, pos: int) -> tuple[Any, int]:
         return self.node.read(data, pos)

@@ -57,8 +57,6 @@ def splice(data: bytes, changes: Iterable[Change]) -> bytes:
         parts.append(data[last:start])
         parts.append(replacement)
         last = end
-    if not last:
-        return data
     parts.append(data[last:])
     return b"".join(parts)
 
@@ -83,11 +81,15 @@ class Walker:
         A field's span is the whole encoded field, the number of its union's branch included; `ABSENT` where it is not there.
         Raises `NotFound` when the records do not fill the block exactly.
         """
-        data, pos = block.data, 0
+        data, pos, match = block.data, 0, self._match
         try:
             for _ in range(block.count):
-                match = self._match(data, pos)
-                spans = match.regs if match is not None else self._walk(data, pos)
+                found = match(data, pos)
+                if found is None:
+                    spans = self._walk(data, pos)
+                    match = self._match
+                else:
+                    spans = found.regs
                 pos = spans[0][1]
                 yield spans
         except (IndexError, ValueError) as error:
@@ -109,6 +111,10 @@ class Walker:
         out = bytearray()
         self._fields[field_id][1].write(value, out)
         return bytes(out)
+
+    def only(self, field_id: int) -> bytes | None:
+        """The one encoding of the field in all records walked so far, of this file or others; None where it is not known."""
+        return self._fields[field_id][1].only()
 
     def reader(self, field_id: int) -> Callable[[bytes, int], tuple[Any, int]]:
         """What reads the field at the start of its span and gives (value, end): `decode` for tight loops."""
