@@ -18,7 +18,7 @@ Whatever fails and whenever: the target's readers see the old version or the new
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -27,6 +27,7 @@ from lakehouse.checksum import sha256_hex
 from lakehouse.claim import Run, claim
 from lakehouse.config import Settings, load
 from lakehouse.errors import Config, Conflict, NotFound, Unsupported, Verification
+from lakehouse.mending import Mending
 from lakehouse.options import Options
 from lakehouse.pending import Pending, read_pending
 from lakehouse.plan import Counts, Plan, is_same, make_plan
@@ -141,9 +142,7 @@ class _Run:
         written, missing = self._transfer(plan)
         if self.options.checksum and not plan.deletions and self._is_level(plan) and all(w.origin == "adopted" for w in written):
             return self._unchanged()
-        staged = self.replica.format.stage(
-            self.replica.source, self.replica.target, plan.version, plan.held, frozenset(self._damaged())
-        )
+        staged = self.replica.format.stage(self.replica.source, self.replica.target, plan.version, plan.held)
         objects = [*written, *staged.written]
         proven = self._verify(plan, [*objects, *self._metadata_found_there(plan, staged, objects)])
         self.replica.format.recheck(self.replica.source, plan.version)
@@ -185,8 +184,8 @@ class _Run:
         known = self._target_state()
         finished, anew = self.chain.finished, options.checksum
         held = self._held(version)
-        ahead = held is not None and held.id == version.id
-        if finished is not None and ahead and replica.format.receipts_inside and version.id != finished.version:
+        ahead = held is not None and held.id == version.id and replica.format.receipts_inside and not replica.format.renumbers
+        if finished is not None and ahead and version.id != finished.version:
             raise Conflict(
                 f"{replica.target.url}: stands at version {finished.version} already, ahead of {version.id}; "
                 "a replica is never rolled back"
@@ -236,11 +235,16 @@ class _Run:
             self.chain, known = receipts_of.broken_chain(replica.receipts), {}
         self.present = {info.path: info for info in replica.target.list()}
         self.noted = {path: noted for path, noted in (pending or {}).items() if is_same(noted, self.present.get(path))}
+        self._mend()
         return known | self.noted
 
-    def _damaged(self) -> Iterator[str]:
-        """What an unfinished run of ours found not to be what was sent, while it is still that object."""
-        return (path for path, noted in self.noted.items() if noted.origin == "damaged")
+    def _mend(self) -> None:
+        """What an unfinished run of ours found damaged counts as not there from now on."""
+        damaged = {path: noted for path, noted in self.noted.items() if noted.origin == "damaged"}
+        if damaged:
+            self.noted = {path: noted for path, noted in self.noted.items() if path not in damaged}
+            self.replica = replace(self.replica, target=Mending(self.replica.target, damaged))
+            self.present = {info.path: info for info in self.replica.target.list()}
 
     def _known(self, upto: int) -> dict[str, Written]:
         return receipts_of.known_objects(self.replica.receipts, upto, self.chain.finished.number if self.chain.finished else 0)
@@ -337,11 +341,7 @@ class _Run:
 
     def _left_behind(self, fresh: set[str]) -> list[Written]:
         """What unfinished runs brought over or published: ours, and from now on recorded as found there."""
-        left = {
-            path: replace(noted, origin="adopted")
-            for path, noted in self.noted.items()
-            if path not in fresh and noted.origin != "damaged"
-        }
+        left = {path: replace(noted, origin="adopted") for path, noted in self.noted.items() if path not in fresh}
         for unfinished in self.chain.later:
             for written in receipts_of.read_inventory(self.replica.receipts, unfinished.inventory):
                 if written.origin == "published" and written.path not in fresh and self._holds(written):

@@ -242,6 +242,11 @@ class TableFormat(Protocol):
         """True when receipts lie below the table (``_lake/``); False where the listing is the table (beside it)."""
         ...
 
+    @property
+    def renumbers(self) -> bool:
+        """True when a version has another id at the target (Iceberg's roots are numbered there); False when it keeps its own."""
+        ...
+
     def detect(self, store: Store) -> bool:
         """Whether a table of this format lies at the root of ``store``. A few requests, whatever the table's size."""
         ...
@@ -275,13 +280,8 @@ class TableFormat(Protocol):
         """
         ...
 
-    def stage(
-        self, source: Store, target: Store, version: TableVersion, held: Held | None, damaged: frozenset[str] = frozenset()
-    ) -> Staged:
-        """Put everything that no reader can see yet, and say what is left to publish. Doing it again changes nothing.
-
-        ``damaged``: paths at the target that an unfinished run of ours found not to hold what was sent; they are put again.
-        """
+    def stage(self, source: Store, target: Store, version: TableVersion, held: Held | None) -> Staged:
+        """Put everything that no reader can see yet, and say what is left to publish. Doing it again changes nothing."""
         ...
 
     def recheck(self, source: Store, version: TableVersion) -> None:

@@ -35,6 +35,7 @@ class DeltaFormat:
 
     name = "delta"
     receipts_inside = True
+    renumbers = False
 
     def detect(self, store: Store) -> bool:
         """Whether ``_delta_log/`` holds anything. One request."""
@@ -86,11 +87,9 @@ class DeltaFormat:
                 yield TableFile(info.path, info.size, required=False, etag=info.etag, checksum=info.checksum)
         gone.files = len(wanted)
 
-    def stage(
-        self, source: Store, target: Store, version: TableVersion, held: Held | None, damaged: frozenset[str] = frozenset()
-    ) -> Staged:
+    def stage(self, source: Store, target: Store, version: TableVersion, held: Held | None) -> Staged:
         """See `order.stage_log`."""
-        return stage_log(source, target, _delta(version), None if held is None else int(held.id), damaged)
+        return stage_log(source, target, _delta(version), None if held is None else int(held.id))
 
     def recheck(self, source: Store, version: TableVersion) -> None:
         """The pinned commit and the base of the history are still there."""

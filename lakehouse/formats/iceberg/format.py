@@ -23,6 +23,7 @@ class IcebergFormat:
 
     name = "iceberg"
     receipts_inside = True
+    renumbers = True
 
     def detect(self, store: Store) -> bool:
         """Whether ``metadata/`` holds a table metadata file (Iceberg spec, "Naming for file system tables") or a hint."""
@@ -43,9 +44,7 @@ class IcebergFormat:
     def files(self, store: Store, version: TableVersion, held: Held | None = None) -> Iterator[TableFile]:
         _refuse(store)
 
-    def stage(
-        self, source: Store, target: Store, version: TableVersion, held: Held | None, damaged: frozenset[str] = frozenset()
-    ) -> Staged:
+    def stage(self, source: Store, target: Store, version: TableVersion, held: Held | None) -> Staged:
         _refuse(source)
 
     def recheck(self, source: Store, version: TableVersion) -> None:

@@ -31,14 +31,12 @@ __all__ = ["stage_version"]
 _WORKERS = 8
 
 
-def stage_version(
-    source: Store, target: Store, version: IcebergVersion, held: IcebergHeld | None, damaged: frozenset[str]
-) -> Staged:
+def stage_version(source: Store, target: Store, version: IcebergVersion, held: IcebergHeld | None) -> Staged:
     """Put everything below the root. The publications that are left are the root and, for a table found by path, the hint."""
     if held is not None and held.id == version.id:
         root = held.base.target_root
         return Staged((), _publications(root, target.get(root), held.number, version), root)
-    rewriter = _Rewriter(source, target, version, held, growth(source, version, held), damaged)
+    rewriter = _Rewriter(source, target, version, held, growth(source, version, held))
     written = (*rewriter.deletes(), *rewriter.manifests(), *rewriter.lists())
     metadata, remarks = relocated(
         version.metadata, version.locations, _published(version, held), version.lost_statistics, by_path=version.terms.by_path
@@ -85,7 +83,6 @@ class _Rewriter:
     version: IcebergVersion
     held: IcebergHeld | None
     new: Growth
-    damaged: frozenset[str]
     sizes: dict[str, int] = field(default_factory=dict)
     lengths: dict[str, int] = field(default_factory=dict)
 
@@ -109,7 +106,7 @@ class _Rewriter:
     def _delete_file(self, entry: Entry) -> Written:
         """Rewrite one; of one that an earlier run brought only the size is looked up (its record has no hash)."""
         place = self.version.locations.place(entry.path)
-        if self.held is not None and entry.status == EXISTING and place.write not in self.damaged:
+        if self.held is not None and entry.status == EXISTING:
             try:
                 info = self.target.head(place.write)
             except NotFound:
@@ -129,7 +126,7 @@ class _Rewriter:
             return self._put(place.write, made)
         made = rewrite_position_deletes(data, kind, where, address)
         return put_staged(
-            self.target, place.write, made, origin="rewritten", damaged=self.damaged,
+            self.target, place.write, made, origin="rewritten",
             same=lambda there, ours: there == ours or same_deletes(there, ours, kind),
         )  # fmt: skip
 
@@ -164,7 +161,7 @@ class _Rewriter:
 
     def _put(self, path: str, data: bytes, *, decoded: bool = False) -> Written:
         same = same_content if decoded else bytes.__eq__
-        return put_staged(self.target, path, data, origin="rewritten", same=same, damaged=self.damaged)
+        return put_staged(self.target, path, data, origin="rewritten", same=same)
 
 
 def _get(store: Store, path: str) -> bytes:
