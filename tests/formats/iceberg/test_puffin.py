@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyiceberg.table.deletion_vector import deletion_vectors_from_puffin_file
 from pyiceberg.table.puffin import PuffinFile
@@ -67,6 +67,7 @@ def lz4_payload(data: bytes) -> bytes:
     return data[-12 - size : -12]
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8")), max_size=4))
 def test_only_the_referenced_data_files_change(paths: list[str]) -> None:
     made = rewrite_puffin(puffin(footer_for(*paths)), "f", moved)
@@ -90,6 +91,7 @@ def test_a_blob_without_a_referenced_data_file_keeps_its_properties() -> None:
     assert json.loads(lz4_payload(made))["blobs"][1:] == footer["blobs"][1:]
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8"), max_size=300), st.booleans())
 def test_a_compressed_footer_is_read_and_stays_one_that_states_its_size(path: str, sized: bool) -> None:
     content = json.dumps(footer_for(path)).encode()
