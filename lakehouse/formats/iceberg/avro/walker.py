@@ -19,10 +19,11 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
+from threading import Lock
 from typing import Any, NamedTuple
 
 from lakehouse.errors import NotFound
-from lakehouse.formats.iceberg.avro import nodes
+from lakehouse.formats.iceberg.avro import nested, nodes
 from lakehouse.formats.iceberg.avro.container import Block
 
 __all__ = ["ABSENT", "Walker", "compile_walker", "splice"]
@@ -70,6 +71,7 @@ class Walker:
         self._expression = nodes.NEVER
         self._match: Callable[[bytes, int], re.Match[bytes] | None] = re.compile(nodes.NEVER).match
         self._misses, self._due = 0, 1
+        self._learning = Lock()
 
     def at(self, field_id: int) -> int | None:
         """Where a record's tuple holds the span of that field; None where the schema has no such field."""
@@ -141,27 +143,28 @@ class Walker:
     def _walk(self, data: bytes, pos: int) -> tuple[Span, ...]:
         """The spans of the record at ``pos`` by walking the schema; learns its form, rebuilding at the 1st, 2nd, 4th, … miss."""
         spans = [ABSENT] * (len(self._fields) + 1)
-        spans[0] = (pos, _trace(self._root, data, pos, spans))
-        self._misses += 1
-        if self._misses >= self._due:
-            self._due = 2 * self._misses
-            expression = self._root.pattern()
-            if expression != self._expression:
-                self._expression, self._match = expression, re.compile(expression, re.DOTALL).match
+        with self._learning:
+            spans[0] = (pos, _trace(self._root, data, pos, spans))
+            self._misses += 1
+            if self._misses >= self._due:
+                self._due = 2 * self._misses
+                expression = self._root.pattern()
+                if expression != self._expression:
+                    self._expression, self._match = expression, re.compile(expression, re.DOTALL).match
         return tuple(spans)
 
 
 def _trace(node: nodes.Node, data: bytes, pos: int, spans: list[Span]) -> int:
     """Steps over one value like its ``skip``, and stores where captured fields are."""
-    if isinstance(node, nodes.Captured):
+    if isinstance(node, nested.Captured):
         end = _trace(node.node, data, pos, spans)
         spans[node.group] = (pos, end)
         return end
-    if isinstance(node, nodes.Record):
+    if isinstance(node, nested.Record):
         for field in node.nodes:
             pos = _trace(field, data, pos, spans)
         return pos
-    if isinstance(node, nodes.Union):
+    if isinstance(node, nested.Union):
         branch, pos = node.branch(data, pos)
         return _trace(branch, data, pos, spans)
     return node.skip(data, pos)
@@ -232,16 +235,16 @@ class _Compiler:
     def node(self, schema: Any, at: _Scope) -> nodes.Node:
         """The node of ``schema``, met at ``at``."""
         if isinstance(schema, list):
-            return nodes.Union([self.node(branch, at) for branch in schema])
+            return nested.Union([self.node(branch, at) for branch in schema])
         if isinstance(schema, str):
             return _PRIMITIVES[schema]() if schema in _PRIMITIVES else self._reference(schema, at)
         kind = schema.get("type") if isinstance(schema, dict) else None
         if kind in ("record", "error"):
             return self._record(schema, at)
         if kind == "array":
-            return nodes.Array(partial(self.node, schema["items"], at._replace(path=None)))
+            return nested.Array(partial(self.node, schema["items"], at._replace(path=None)))
         if kind == "map":
-            return nodes.Map(partial(self.node, schema["values"], at._replace(path=None)))
+            return nested.Map(partial(self.node, schema["values"], at._replace(path=None)))
         if kind == "enum":
             return nodes.Enum(schema["symbols"])
         if kind == "fixed":
@@ -264,8 +267,8 @@ class _Compiler:
             self.fields[field_id] = (group, nodes.Fixed(0, type(None)))  # takes the number before those of inner fields
             inner = self.node(field["type"], inside)
             self.fields[field_id] = (group, inner)
-            fields[str(field["name"])] = nodes.Captured(inner, group)
-        return nodes.Record(fields)
+            fields[str(field["name"])] = nested.Captured(inner, group)
+        return nested.Record(fields)
 
     def _wanted(self, field: dict[str, Any], path: _Path | None) -> int | None:
         """The id under which a field at ``path`` is wanted; of several records in a union the first has it."""
@@ -280,7 +283,7 @@ class _Compiler:
         full = self._resolve(name, at.space)
         schema, space = self._named[full]
         if full in at.names:
-            return nodes.Reference(partial(self.node, schema, _Scope(space, None, frozenset())))
+            return nested.Reference(partial(self.node, schema, _Scope(space, None, frozenset())))
         self._references += 1
         if self._references > REFERENCES and not self.done:
             raise ValueError(f"its schema refers to types by name more than {REFERENCES} times")
