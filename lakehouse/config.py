@@ -265,7 +265,8 @@ class _Reader:
         if store is not None and store not in self.tables["store"]:
             raise self._error(f"{where}.store", f"there is no store {store!r}{_nearest(str(store), self.tables['store'])}")
         named = None if store is None else str(store)
-        return CatalogSettings(name, str(table["type"]), None if uri is None else str(uri), options, named)
+        stated = None if uri is None else self._anchored_database(f"{where}.uri", str(uri))
+        return CatalogSettings(name, str(table["type"]), stated, options, named)
 
     def _dataset(self, name: str, table: dict[str, object]) -> DatasetSettings:
         where = f"dataset.{name}"
@@ -320,6 +321,13 @@ class _Reader:
         if not stated or "://" in text or text.startswith(("/", "~", "file:")):
             return text
         return os.path.normpath(cast(Path, self.file).parent / text)
+
+    def _anchored_database(self, where: str, uri: str) -> str:
+        """The address of an SQLite file, which is relative as any other path is; other addresses as they are."""
+        path = uri.removeprefix("sqlite:///")
+        if path == uri or path in ("", ":memory:") or path.startswith(("/", "file:")):
+            return uri
+        return f"sqlite:///{self._anchored(where, path)}"
 
     def _error(self, where: str, message: str) -> Config:
         return Config(f"{self.origins.get(where) or self.file or 'environment'}: {where}: {message}")
