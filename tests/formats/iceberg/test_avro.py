@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import fastavro
@@ -327,3 +328,16 @@ def test_a_value_that_no_branch_takes_is_refused() -> None:
     assert walker.accepts(2, None) and not walker.accepts(1, None) and not walker.accepts(77, None)
     with pytest.raises(ValueError, match="no branch"):
         walker.encode(2, "text")
+
+
+def test_a_walker_is_right_in_many_threads_at_once() -> None:
+    walker = compile_walker(RECORD | {"doc": "threads"}, {1: "path"})
+    paths = [f"{'x' * (number % 70)}{number}" for number in range(400)]
+
+    def walk(start: int) -> bool:
+        own = paths[start:] + paths[:start]
+        block = Block(len(own), b"".join(some(*own)))
+        return own == [walker.decode(1, block.data, spans[walker.at(1) or 0]) for spans in walker.records(block, "x")]
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(walk, range(0, 400, 20)))

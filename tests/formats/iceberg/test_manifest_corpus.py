@@ -10,7 +10,7 @@ from typing import Any
 import fastavro
 import pytest
 
-from lakehouse.formats.iceberg.avro import read_container, same_content
+from lakehouse.formats.iceberg.avro import compile_walker, read_container, same_content
 from lakehouse.formats.iceberg.manifest import Entry, read_entries, rewrite_manifest
 from lakehouse.formats.iceberg.manifest_list import read_list, rewrite_list
 
@@ -86,3 +86,18 @@ def test_a_list_rewritten_keeps_all_but_the_mapped(folder: Path) -> None:
             record |= {"manifest_path": moved(record["manifest_path"]), "manifest_length": len(record["manifest_path"])}
         assert list(fastavro.reader(io.BytesIO(new))) == records, path
         assert read_container(new, "x")[0] == read_container(data, "x")[0]
+
+
+def test_position_deletes_in_avro_are_found_as_fastavro_reads_them(folder: Path) -> None:
+    for path, data, records in avro_files(folder, "table"):
+        header, blocks = read_container(data, str(path))
+        walker = compile_walker(header.schema, {2147483546: "file_path", 2147483545: "pos"})
+        at = {field_id: walker.at(field_id) for field_id in (2147483546, 2147483545)}
+        if None in at.values():
+            continue  # a data file
+        found = [
+            tuple(walker.decode(field_id, block.data, spans[place or 0]) for field_id, place in at.items())
+            for block in blocks
+            for spans in walker.records(block, str(path))
+        ]
+        assert found == [(record["file_path"], record["pos"]) for record in records]
