@@ -8,12 +8,11 @@ beyond U+FFFF. Columns are found by field id, and by name where a file has no id
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lakehouse.errors import NotFound, Unsupported
 from lakehouse.formats.iceberg.avro import Block, Walker, compile_walker, read_container, same_content, write_container
-from lakehouse.formats.iceberg.avro.walker import splice
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -217,40 +216,51 @@ def _attributes(field: pa.Field) -> list[Any]:
     return [field.metadata, *(_attributes(each) for each in inner)]
 
 
+class _AvroRow(NamedTuple):
+    """``path``: the encoded field, its union's branch included. ``before``, ``behind``: the record's bytes around it."""
+
+    path: bytes
+    pos: int
+    before: bytes
+    behind: bytes
+
+
 def _rewrite_avro(data: bytes, where: str, address: Address) -> bytes:
     """As `rewrite_position_deletes`. Blocks keep their number of records, also when records are sorted."""
     header, kept = read_container(data, where)
     blocks = list(kept)
+    stated: dict[bytes, str] = {}
     try:
         walker = compile_walker(header.schema, _NAMES)
         for field_id, name in _NAMES.items():
             if walker.at(field_id) is None:
                 raise ValueError(f"it has no column {name}")
-        stated = dict.fromkeys(path for block in blocks for path, _, _ in _avro_rows(walker, block, where))
+        rows = [row for block in blocks for row in _avro_rows(walker, block, where, stated)]
     except ValueError as error:
         raise _damaged(where, error) from error
-    mapping = {path: address(path) for path in stated}
+    mapping = {path: address(path) for path in stated.values()}
     if all(path == mapped for path, mapped in mapping.items()):
         return data
-    rows = [
-        (mapping[path], pos, splice(record, [(start, end, walker.encode(FILE_PATH, mapping[path]))]))
-        for block in blocks
-        for path, pos, (record, start, end) in _avro_rows(walker, block, where)
-    ]
     if _order_changes(mapping):
-        rows.sort(key=lambda row: row[:2])
-    records = (record for _, _, record in rows)
-    made = [Block(block.count, b"".join(next(records) for _ in range(block.count))) for block in blocks]
+        rows.sort(key=lambda row: (mapping[stated[row.path]], row.pos))
+    encoded = {raw: walker.encode(FILE_PATH, mapping[path]) for raw, path in stated.items()}
+    records = (row.before + encoded[row.path] + row.behind for row in rows)
+    made = [Block(block.count, b"".join(islice(records, block.count))) for block in blocks]
     return write_container(header, made)
 
 
-def _avro_rows(walker: Walker, block: Block, where: str) -> Iterator[tuple[str, int, tuple[bytes, int, int]]]:
-    """For each record its path, its position, and its bytes with the span of ``file_path`` in them."""
-    at_path, at_pos = walker.at(FILE_PATH) or 0, walker.at(POS) or 0
+def _avro_rows(walker: Walker, block: Block, where: str, stated: dict[bytes, str]) -> Iterator[_AvroRow]:
+    """The records of a block; the path of each encoded ``file_path`` is added to ``stated``."""
+    at_path, at_pos, data = walker.at(FILE_PATH) or 0, walker.at(POS) or 0, block.data
     for spans in walker.records(block, where):
-        path = walker.decode(FILE_PATH, block.data, spans[at_path])
-        pos = walker.decode(POS, block.data, spans[at_pos])
-        if not isinstance(path, str) or not isinstance(pos, int):
-            raise ValueError("a file_path or pos is null")
         (start, end), (first, last) = spans[0], spans[at_path]
-        yield path, pos, (block.data[start:end], first - start, last - start)
+        raw = data[first:last]
+        if raw not in stated:
+            path = walker.decode(FILE_PATH, data, spans[at_path])
+            if not isinstance(path, str):
+                raise ValueError("a file_path is null")
+            stated[raw] = path
+        pos = walker.decode(POS, data, spans[at_pos])
+        if not isinstance(pos, int):
+            raise ValueError("a pos is null")
+        yield _AvroRow(raw, pos, data[start:first], data[last:end])
