@@ -12,66 +12,11 @@ from hypothesis import strategies as st
 from lakehouse.errors import Unsupported
 from lakehouse.testing.catalog_suite import table_metadata
 from lakehouse_connectors.catalogs.rest_commit import commit_request, differences
+from tests.catalogs.rest_model import committed
 
 Json = dict[str, Any]
 IDENTIFIER = {"namespace": ["ns"], "name": "t"}
 UUID = "0b1ac8e5-196b-4000-8000-000000000001"
-
-
-def committed(current: Json, updates: list[Json]) -> Json:
-    """``current`` after ``updates``, as the REST specification describes them: the model that the tests compare with."""
-    state = copy.deepcopy(current)
-    lists = {
-        "schema": ("schemas", "schema-id"),
-        "spec": ("partition-specs", "spec-id"),
-        "sort-order": ("sort-orders", "order-id"),
-    }
-    for update in updates:
-        action = update["action"]
-        if action == "upgrade-format-version":
-            assert update["format-version"] > state["format-version"]
-            state["format-version"] = update["format-version"]
-        elif action == "set-location":
-            state["location"] = update["location"]
-        elif action.removeprefix("add-") in lists:
-            word = action.removeprefix("add-")
-            key, identity = lists[word]
-            state[key].append({**update[word], identity: max(entry[identity] for entry in state[key]) + 1})
-        elif action in ("set-current-schema", "set-default-spec", "set-default-sort-order"):
-            named = {"schema": "current-schema-id", "spec": "default-spec-id", "sort-order": "default-sort-order-id"}
-            word = action.removeprefix("set-current-").removeprefix("set-default-")
-            (state[named[word]],) = [value for name, value in update.items() if name != "action"]
-        elif action == "add-snapshot":
-            assert update["snapshot"]["sequence-number"] > state["last-sequence-number"]
-            state["last-sequence-number"] = update["snapshot"]["sequence-number"]
-            state["snapshots"].append(update["snapshot"])
-        elif action == "set-snapshot-ref":
-            assert update["snapshot-id"] in [snapshot["snapshot-id"] for snapshot in state["snapshots"]]
-            state["refs"][update["ref-name"]] = {key: value for key, value in update.items() if key not in ("action", "ref-name")}
-        elif action == "remove-snapshot-ref":
-            del state["refs"][update["ref-name"]]
-        elif action == "remove-snapshots":
-            held = {ref["snapshot-id"] for ref in state["refs"].values()}
-            assert not held & set(update["snapshot-ids"])
-            state["snapshots"] = [one for one in state["snapshots"] if one["snapshot-id"] not in update["snapshot-ids"]]
-        elif action == "set-properties":
-            state["properties"] |= update["updates"]
-        elif action == "remove-properties":
-            for key in update["removals"]:
-                del state["properties"][key]
-        elif action.startswith(("set-", "remove-")) and action.endswith("statistics"):
-            word = action.partition("-")[2]
-            kept = [entry for entry in state.get(word, []) if entry["snapshot-id"] != update["snapshot-id"]]
-            state[word] = [*kept, update[word]] if action.startswith("set-") else kept
-        elif action == "remove-schemas":
-            assert state["current-schema-id"] not in update["schema-ids"]
-            state["schemas"] = [entry for entry in state["schemas"] if entry["schema-id"] not in update["schema-ids"]]
-        elif action == "remove-partition-specs":
-            assert state["default-spec-id"] not in update["spec-ids"]
-            state["partition-specs"] = [one for one in state["partition-specs"] if one["spec-id"] not in update["spec-ids"]]
-        else:
-            raise AssertionError(f"the specification has no update {action!r}")
-    return {**state, "current-snapshot-id": state["refs"].get("main", {"snapshot-id": -1})["snapshot-id"]}
 
 
 def history(snapshots: int) -> Json:
