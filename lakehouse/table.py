@@ -295,6 +295,14 @@ class TableFormat(Protocol):
         """
         ...
 
+    def differences(self, source: Store, target: Store, version: TableVersion, root: str) -> Iterator[tuple[str, str]]:
+        """The metadata that `stage` writes anew, made once more from the source and held against what lies at the target.
+
+        Gives the path at the target and what is wrong, for each object that does not say what the source says. ``root`` is the
+        root there.
+        """
+        ...
+
     def describe(self, store: Store, version: TableVersion) -> Description:
         """What ``lake describe`` shows."""
         ...

@@ -7,12 +7,13 @@ proven: what could not be read is a finding of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lakehouse import receipt as receipts_of
 from lakehouse.config import Settings, load
 from lakehouse.errors import LakeError, NotFound, Unsupported, Verification
+from lakehouse.options import Options
 from lakehouse.parallel import each
 from lakehouse.plan import Counts
 from lakehouse.progress import Progress, ProgressEvent, silent
@@ -20,7 +21,7 @@ from lakehouse.ranges import RangePool
 from lakehouse.receipt import Level, Receipt, lowest
 from lakehouse.replica import open_source, open_target
 from lakehouse.store import ObjectInfo, Store
-from lakehouse.table import TableFormat, Written
+from lakehouse.table import TableFormat, Terms, Written
 
 __all__ = ["SIGNS", "Finding", "Report", "audit", "confirm", "verify"]
 
@@ -91,19 +92,23 @@ def verify(
     level: Level = "bytes",
     format: str | None = None,
     expect_receipt: str | None = None,
+    maps: Mapping[str, str] | None = None,
+    allow_external: Sequence[str] = (),
     workers: int = 16,
     settings: Settings | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Prove the replica at ``target``: against its receipts alone, or against the source ``against`` too.
 
-    ``expect_receipt`` is the SHA-256 that an earlier sync printed: the receipt there must be that one. Differences are
-    findings of the report (`Report.raise_for_findings`), not exceptions.
+    ``maps`` and ``allow_external`` say where files of ``against`` lie, as in `lakehouse.sync`. ``expect_receipt`` is the SHA-256
+    that an earlier sync printed: the receipt there must be that one. Differences are findings of the report
+    (`Report.raise_for_findings`), not exceptions.
     Raises `NotFound` where no table, or neither a receipt nor a source is there, and `Unsupported` for level rows.
     """
     if level == "rows":
         raise Unsupported("--level rows is not offered yet: bytes is the strongest proof of this version")
     settings = settings or load()
+    options = Options(maps=tuple((maps or {}).items()), external=tuple(allow_external))
     store, receipts, table_format = open_target(target, format, settings)
     return audit(
         store,
@@ -112,7 +117,7 @@ def verify(
         level=level,
         workers=workers,
         progress=progress,
-        against=open_source(against, settings)[0] if against is not None else None,
+        against=open_source(against, settings, options) if against is not None else None,
         expect_receipt=expect_receipt,
     )
 
@@ -177,7 +182,7 @@ def audit(
     level: Level,
     workers: int,
     progress: Progress,
-    against: Store | None = None,
+    against: tuple[Store, Terms | None, str | None] | None = None,
     expect_receipt: str | None = None,
 ) -> Report:
     """Hold a replica against its receipts alone, and against the source ``against`` too when given.
@@ -201,7 +206,8 @@ def audit(
             Finding("receipt", report.receipt or "_lake", f"has SHA-256 {report.receipt_sha256}, expected was {expect_receipt}")
         )
     if against is not None:
-        _add_source(report, expected, against, table_format, workers=workers)
+        root = vouching[0].root.path if vouching else table_format.pin(target).root
+        _add_source(report, expected, target, root, against, table_format, workers=workers)
     _check_objects(report, target, expected.values(), workers=workers, progress=progress)
     if report.ok:
         root = vouching[0].root.path if vouching else ""
@@ -226,12 +232,22 @@ def _vouching(target: Store, receipts: Store) -> tuple[Receipt, str] | None:
     return (newest, chain.sha256[newest.number]) if newest else None
 
 
-def _add_source(report: Report, expected: dict[str, Written], source: Store, table_format: TableFormat, *, workers: int) -> None:
+def _add_source(
+    report: Report,
+    expected: dict[str, Written],
+    target: Store,
+    root: str,
+    against: tuple[Store, Terms | None, str | None],
+    table_format: TableFormat,
+    *,
+    workers: int,
+) -> None:
     """Read the same version at the source: what receipts say must be equal, what they do not name is expected from now on.
 
     Of the metadata only what any two places of one version have in common is compared: checkpoints and hints come and go.
     """
-    version = table_format.pin(source, (report.version or None) if table_format.receipts_inside else None)
+    source, terms, named = against
+    version = table_format.pin(source, (report.version or named) if table_format.receipts_inside else None, terms)
     report.version = report.version or version.id
     paths = {file.path: file.source for file in table_format.files(source, version) if file.required}
     paths.update((path, path) for path in table_format.metadata_files(source, version, essential=True))
@@ -247,6 +263,8 @@ def _add_source(report: Report, expected: dict[str, Written], source: Store, tab
                 expected[path] = outcome
             elif expected[path].sha256 != outcome.sha256:
                 report.findings.append(Finding("differs", path, "the source holds other bytes than the receipts record"))
+    different = table_format.differences(source, target, version, root) if root else ()
+    report.findings += [Finding("differs", path, what) for path, what in different]
     report.source_checked = report.ok
 
 

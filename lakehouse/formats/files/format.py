@@ -129,6 +129,10 @@ class FilesFormat:
         """None: a folder is its files."""
         return iter(())
 
+    def differences(self, source: Store, target: Store, version: TableVersion, root: str) -> Iterator[tuple[str, str]]:
+        """None: nothing is rewritten."""
+        return iter(())
+
     def describe(self, store: Store, version: TableVersion) -> Description:
         """Counts only: nothing is known of what is in the files."""
         listing = _plain(version).listing

@@ -11,7 +11,7 @@ from lakehouse.formats.iceberg.held import IcebergHeld, held_at, roots_at
 from lakehouse.formats.iceberg.look import description, history_of
 from lakehouse.formats.iceberg.manifest import Entry
 from lakehouse.formats.iceberg.metadata import statistics_of
-from lakehouse.formats.iceberg.relocate import stage_version
+from lakehouse.formats.iceberg.relocate import differences_of, stage_version
 from lakehouse.formats.iceberg.root import (
     FOLDER,
     HINT,
@@ -146,6 +146,10 @@ class IcebergFormat:
                 if entry.content == POSITION_DELETES and entry.path not in seen:
                     seen.add(entry.path)
                     yield pinned.locations.place(entry.path).read
+
+    def differences(self, source: Store, target: Store, version: TableVersion, root: str) -> Iterator[tuple[str, str]]:
+        """See `relocate.differences_of`."""
+        return differences_of(source, target, iceberg(version), root)
 
     def describe(self, store: Store, version: TableVersion) -> Description:
         """See `look.description`."""
