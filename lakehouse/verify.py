@@ -249,7 +249,7 @@ def _add_source(
     source, terms, named = against
     version = table_format.pin(source, (report.version or named) if table_format.receipts_inside else None, terms)
     report.version = report.version or version.id
-    paths = {file.path: file.source for file in table_format.files(source, version) if file.required}
+    paths = {file.path: file.source for file in table_format.files(source, version) if file.required and not file.rewritten}
     paths.update((path, path) for path in table_format.metadata_files(source, version, essential=True))
     if not table_format.receipts_inside:
         gone = sorted(expected.keys() - paths.keys())

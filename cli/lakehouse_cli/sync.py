@@ -109,7 +109,15 @@ def _dry_run(session: Session, source: str, target: str, arguments: dict[str, An
     plan = lakehouse.plan(source, target, **arguments)
     if session.json:
         output.document(
-            PlanDocument.of(plan, version=plan.version.id, source=source, target=target, to_copy=plan.copy, to_keep=plan.keep)
+            PlanDocument.of(
+                plan,
+                version=plan.version.id,
+                source=source,
+                target=target,
+                to_copy=plan.copy,
+                to_keep=plan.keep,
+                to_rewrite=plan.rewrite,
+            )
         )
         return 0
     for copy in plan.copies():
@@ -119,6 +127,8 @@ def _dry_run(session: Session, source: str, target: str, arguments: dict[str, An
     output.line(f"{plan.format} version {plan.version.id}; dry run: nothing was written")
     output.line(f"  {'to copy':<9} {plan.copy.files} objects, {output.size_text(plan.copy.bytes)}")
     output.line(f"  {'to keep':<9} {plan.keep.files} objects, {output.size_text(plan.keep.bytes)}")
+    if plan.rewrite.files:
+        output.line(f"  {'rewrite':<9} {plan.rewrite.files} objects, {output.size_text(plan.rewrite.bytes)}")
     output.line(f"  {'read back':<9} {output.size_text(plan.read_back_bytes)}")
     return 0
 
