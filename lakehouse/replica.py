@@ -184,7 +184,8 @@ def _terms(
         raise Unsupported(f"{address}: lies outside {source.url}, and nothing permits to read it there")
 
     maps = tuple((stated, str(actual)) for stated, actual, _ in mapped)
-    locations = Locations(source.url, options.location or target, maps=maps, external=options.external)
+    stated = canonical(options.location).rstrip("/") if options.location else target
+    locations = Locations(source.url, stated, maps=maps, external=options.external)
     root = _metadata_location(spot.entry) if spot.entry is not None else None
     return Terms(locations, options.history, options.skip_broken_history, root, by_path), Elsewhere(source, find)
 
