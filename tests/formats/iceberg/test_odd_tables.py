@@ -9,11 +9,9 @@ import gzip
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -26,68 +24,8 @@ from tests.corpus.iceberg_readers import by_duckdb, by_pyiceberg, root_of
 from tests.corpus.test_corpus import as_spark_writes
 from tests.formats.iceberg.audit import Table, audit
 from tests.formats.iceberg.iceberg_tables import changing_table, rows
+from tests.formats.iceberg.odd_tables import STATED, Odd, add_field, swap_everywhere, widen_bounds, without_compression
 from tests.formats.iceberg.test_audit import rewrite
-
-STATED = "file:/warehouse/wild"
-
-
-@dataclass
-class Odd:
-    """A copy of a table of the corpus that may be edited, and what its readers saw."""
-
-    name: str
-    folder: Path
-    target: Path
-
-    @property
-    def root(self) -> Path:
-        return root_of(self.folder)
-
-    @property
-    def places(self) -> dict[str, Path]:
-        return {f"{STATED}/{self.name}": self.folder}
-
-    def edit(self, change: Callable[[dict[str, Any]], Any]) -> None:
-        metadata = json.loads(self.root.read_text())
-        change(metadata)
-        self.root.write_text(json.dumps(metadata))
-
-    def newest(self) -> dict[str, Any]:
-        snapshots: list[dict[str, Any]] = json.loads(self.root.read_text())["snapshots"]
-        return snapshots[-1]
-
-    def at(self, stated: str) -> Path:
-        return self.folder / stated.removeprefix(f"{STATED}/{self.name}/")
-
-    def listed(self, stated: str) -> list[dict[str, Any]]:
-        with self.at(stated).open("rb") as file:
-            return [one for one in fastavro.reader(file) if isinstance(one, dict)]
-
-    def every_avro(self, change: Callable[[list[dict[str, Any]]], Any]) -> None:
-        """Edit the records of every manifest list and manifest, and state the manifests' new lengths."""
-        files = sorted((self.folder / "metadata").glob("*.avro"), key=lambda path: path.name.startswith("snap-"))
-        for path in files:
-            rewrite(path, change)
-            if path.name.startswith("snap-"):
-                rewrite(path, self._lengths)
-
-    def _lengths(self, records: list[dict[str, Any]]) -> None:
-        for record in records:
-            record["manifest_length"] = (self.folder / "metadata" / Path(record["manifest_path"]).name).stat().st_size
-
-    def sync(self, **options: Any) -> lakehouse.SyncResult:
-        return lakehouse.sync(str(self.folder), str(self.target), format="iceberg", settings=Settings(), **options)
-
-    def findings(self, *forbidden: str, places: dict[str, Path] | None = None) -> list[str]:
-        source = Table(self.root, self.places | (places or {}))
-        target = Table(root_of(self.target), {f"file://{self.target}": self.target})
-        return audit(target, source, forbidden=[STATED, str(self.folder), *forbidden])
-
-    def assert_rows(self, version: str = "main") -> None:
-        known = json.loads((CORPUS / "wild" / "_expected" / f"{self.name}.json").read_text())["versions"][version]["rows"]
-        found = by_pyiceberg(root_of(self.target))[version]
-        assert not isinstance(found, str), found
-        assert as_spark_writes(found) == known
 
 
 @pytest.fixture
@@ -144,37 +82,26 @@ def test_a_location_spelled_otherwise_than_the_paths_is_one_place(head: str, odd
     table.assert_rows()
 
 
-def swap_everywhere(table: Odd, old: str, new: str) -> None:
-    """State another place in every metadata file, manifest list, manifest, and Parquet position-delete file."""
-    table.root.write_text(table.root.read_text().replace(old, new))
-
-    def swap(value: Any) -> Any:
-        match value:
-            case str():
-                return value.replace(old, new)
-            case bytes():
-                return value.replace(old.encode(), new.encode())
-            case dict():
-                return {key: swap(item) for key, item in value.items()}
-            case list():
-                return [swap(item) for item in value]
-        return value
-
-    for path in table.folder.rglob("*-deletes.parquet"):
-        found = pq.ParquetFile(path).read()
-        texts = [text.replace(old, new) for text in found["file_path"].to_pylist()]
-        pq.write_table(found.set_column(0, found.schema.field(0), pa.array(texts, found.schema.field(0).type)), path)
-
-    def change(records: list[dict[str, Any]]) -> None:
-        records[:] = [swap(record) for record in records]
-        for record in records:
-            data_file = record.get("data_file", {})
-            if data_file.get("content") == 1:
-                data_file["file_size_in_bytes"] = (
-                    (table.folder / data_file["file_path"].partition(table.name + "/")[2]).stat().st_size
-                )
-
-    table.every_avro(change)
+@pytest.mark.parametrize("name", ["i_mor", "i_mor_file"])
+def test_deletes_of_files_inside_and_outside_the_location_are_sorted_again(
+    name: str, odd: Callable[..., Odd], tmp_path: Path
+) -> None:
+    """Trap 4: ``…-archive/…`` comes before ``…/…``, ``ext/…`` comes after ``data/…``."""
+    table, archive = odd(name), tmp_path / "archive"
+    head = f"{STATED}/{name}/data/d_day=2026-01-02/"
+    files = sorted(path.name for path in table.at(head).glob("*.parquet") if "-deletes" not in path.name)
+    for file in files[::2]:
+        swap_everywhere(table, f"{head}{file}", f"{STATED}/{name}-archive/{file}")
+        archive.mkdir(exist_ok=True)
+        (table.at(head) / file).rename(archive / file)
+    widen_bounds(table)
+    table.sync(maps={f"{STATED}/{name}-archive": str(archive)})
+    assert len(list(table.target.glob("ext/*/*"))) == len(files[::2]) > 1
+    assert table.findings(places={f"{STATED}/{name}-archive": archive}) == []
+    known = json.loads((CORPUS / "wild" / "_expected" / f"{name}.json").read_text())["versions"]
+    for version in known:
+        table.assert_rows(version)
+    assert all(not isinstance(found, str) for found in by_duckdb(root_of(table.target)).values())
 
 
 def test_a_prefix_ends_at_a_segment(odd: Callable[..., Odd], tmp_path: Path) -> None:
@@ -274,19 +201,6 @@ def test_fields_of_manifests_that_nobody_knows_survive(odd: Callable[..., Odd]) 
     table.assert_rows()
 
 
-def add_field(path: Path) -> None:
-    """An unknown field, last, in the records of an Avro file."""
-    with path.open("rb") as file:
-        reader = fastavro.reader(file)
-        metadata, records = dict(reader.metadata), [dict(one) for one in reader if isinstance(one, dict)]
-    schema, codec = json.loads(str(metadata.pop("avro.schema"))), str(metadata.pop("avro.codec", "null"))
-    schema["fields"].append({"name": "x_unknown", "type": ["null", "string"], "default": None, "field-id": 9999})
-    for record in records:
-        record["x_unknown"] = f"{STATED[5:]}x is user text"
-    with path.open("wb") as out:
-        fastavro.writer(out, schema, records, codec=codec, metadata={name: str(value) for name, value in metadata.items()})
-
-
 def test_manifests_without_compression_stay_so(odd: Callable[..., Odd]) -> None:
     table = odd("i_evolve")
     for path in sorted((table.folder / "metadata").glob("*.avro"), key=lambda path: path.name.startswith("snap-")):
@@ -297,16 +211,6 @@ def test_manifests_without_compression_stay_so(odd: Callable[..., Odd]) -> None:
     table.sync()
     assert table.findings() == []
     table.assert_rows()
-
-
-def without_compression(path: Path) -> None:
-    with path.open("rb") as file:
-        reader = fastavro.reader(file)
-        metadata, records = dict(reader.metadata), [dict(one) for one in reader if isinstance(one, dict)]
-    schema = json.loads(str(metadata.pop("avro.schema")))
-    metadata.pop("avro.codec", None)
-    with path.open("wb") as out:
-        fastavro.writer(out, schema, records, codec="null", metadata={name: str(value) for name, value in metadata.items()})
 
 
 def test_write_paths_move_with_the_table_and_those_that_lead_elsewhere_are_removed_and_said(odd: Callable[..., Odd]) -> None:
@@ -390,3 +294,32 @@ def test_a_damaged_manifest_or_list_is_named_and_nothing_is_published(what: str,
     with pytest.raises(NotFound, match=Path(stated).name):
         table.sync()
     assert not list(table.target.glob("metadata/v*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("i_mor", "data/**/*-0000?.parquet"),
+        ("i_mor", "data/**/*-deletes.parquet"),
+        ("i_v3", "data/**/*-deletes.puffin"),
+        ("i_mor", "metadata/*-m?.avro"),
+        ("i_mor", "metadata/snap-*.avro"),
+        ("i_mor", "metadata/v*.metadata.json"),
+        ("i_stats", "metadata/*.stats"),
+    ],
+)
+@pytest.mark.parametrize("damage", ["flipped", "missing"])
+def test_one_flipped_bit_or_missing_object_at_the_target_is_found_and_named(
+    name: str, pattern: str, damage: str, odd: Callable[..., Odd]
+) -> None:
+    table = odd(name)
+    table.sync()
+    path = min(table.target.glob(pattern))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.unlink()
+    if damage == "flipped":
+        path.write_bytes(data)
+    report = lakehouse.verify(str(table.target), settings=Settings())
+    found = [(finding.kind, finding.path) for finding in report.findings]
+    assert found == [("differs" if damage == "flipped" else "missing", str(path.relative_to(table.target)))]
