@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import lakehouse
+from benchmarks.iceberg import big_table, sync_here
 from lakehouse.config import Settings
 from tests.corpus.conftest import CORPUS
 from tests.corpus.iceberg_readers import by_duckdb, by_pyiceberg, root_of
@@ -262,3 +263,19 @@ def test_a_statistics_file_that_is_gone_is_left_out_and_said(kind: str, copied: 
     assert all(len(made[other]) == 1 for other in others)
     assert any(Path(stated).name in finding.message for finding in result.findings)
     table.assert_rows()
+
+
+def test_a_sync_of_one_new_snapshot_asks_as_often_whatever_the_history(tmp_path: Path) -> None:
+    """Requests, by kind, after 4 snapshots with 8 manifests and after 40 with 120."""
+    requests = []
+    for manifests, snapshots in ((8, 4), (120, 40)):
+        place = tmp_path / str(manifests)
+        table = big_table(place / "source", manifests, 2, snapshots)
+        sync_here(str(table.folder), str(place / "target"), synthetic=True)
+        table.commit(1, 3)
+        table.publish()
+        found = sync_here(str(table.folder), str(place / "target"), synthetic=True)
+        assert not found["unchanged"]
+        requests.append(found["requests"])
+    assert requests[0] == requests[1]
+    assert sum(requests[0]["source"].values()) < 20
