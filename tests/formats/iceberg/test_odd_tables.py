@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -138,9 +138,7 @@ def test_two_files_outside_the_location_with_one_base_name_are_two(tmp_path: Pat
         for number in (1, 2):
             folder = tmp_path / "source" / f"loads {number}"
             folder.mkdir()
-            pq.write_table(
-                rows(100 * number).filter(pa.compute.equal(rows(100 * number)["p"], "p 0+ä")), folder / "part-0.parquet"
-            )
+            pq.write_table(rows(100 * number).filter(pc.field("p") == "p 0+ä"), folder / "part-0.parquet")
         paths = [f"file://{tmp_path}/source/loads {number}/part-0.parquet" for number in (1, 2)]
         source.table.add_files(paths)
         target = tmp_path / "target"
