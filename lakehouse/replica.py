@@ -88,7 +88,7 @@ def open_replica(
         chosen = formats.detect(origin, format or ("iceberg" if origin_spot.entry else None))
     if cataloged and chosen.name != "iceberg":
         raise Config(f"{origin.url}: is a {chosen.name} table; catalogs hold Iceberg tables")
-    if latest is None and chosen.receipts_inside and target_spot.url.key:
+    if latest is None and chosen.receipts_inside and target_spot.url.key and target_spot.entry is None:
         latest = read_latest(_receipts_beside(target_spot, settings, retries))
     if latest is not None and chosen.name != latest[0].format:
         raise Conflict(f"{there.url}: is a replica of a {latest[0].format} table; it cannot become one of a {chosen.name} table")
@@ -110,7 +110,7 @@ def open_target(target: str, format: str | None, settings: Settings) -> tuple[St
     spot = _spot(target, settings)
     store = spot.open(None)
     places = [_redirected(spot, settings, None) or Below(store, "_lake")]
-    places += [_receipts_beside(spot, settings, None)] if spot.url.key else []
+    places += [_receipts_beside(spot, settings, None)] if spot.url.key and spot.entry is None else []
     for receipts in places:
         latest = read_latest(receipts)
         if latest is not None and format in (None, latest[0].format):
