@@ -170,7 +170,7 @@ class _Run:
             return False
         self.chain = Chain(receipt, sha256={receipt.number: sha256})
         entry = self.replica.registration
-        if entry is not None and entry.standing([receipt.base]) is None and entry.is_root:
+        if entry is not None and not entry.is_at(receipt.root.path):
             return False
         return self.replica.format.is_unchanged(self.replica.source, self.replica.target, receipt.base, self.replica.terms)
 
