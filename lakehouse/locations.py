@@ -29,6 +29,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfs": "abfss"}
 _OURS = re.compile(r"(_lake|_delta_log)(/.*)?|metadata/(version-hint\.text|.*\.metadata\.json(\.gz)?)", re.DOTALL)
 """Names by which readers find a table, and syncs their receipts: no data file may have one."""
+_MAX_HEADS = 16
 _WASB = re.compile(r"wasbs?://([^@/]+)@([^./]+)\.blob\.", re.IGNORECASE)
 
 
@@ -76,7 +77,8 @@ class Locations:
 
     ``source``: the address of SOURCE. ``target``: the address of TARGET as it is written into metadata. ``table``: the location
     that the table itself states ("" where its format states none). ``maps``: (stated, actual) of each ``--map``; ``external``:
-    the prefixes that ``--allow-external`` permits. ``heads`` collects the spellings of the table's location that were met.
+    the prefixes that ``--allow-external`` permits. ``heads`` collects the spellings of the table's location that were met,
+    ``reordered`` a path whose place among its neighbours the mapping may change (it replaces more than a prefix).
     """
 
     source: str
@@ -85,10 +87,11 @@ class Locations:
     maps: tuple[tuple[str, str], ...] = ()
     external: tuple[str, ...] = ()
     heads: set[str] = field(default_factory=set, compare=False)
+    reordered: set[str] = field(default_factory=set, compare=False)
 
     def stated_at(self, location: str) -> Locations:
         """The same maps for a table that states ``location`` as its own."""
-        return replace(self, table=location, heads=set())
+        return replace(self, table=location, heads=set(), reordered=set())
 
     def digest(self) -> str:
         """The SHA-256 of the read map as far as the user chose it; "" when nothing was mapped."""
@@ -105,6 +108,8 @@ class Locations:
     def read(self, stated: str) -> str:
         """Where it lies: a path below SOURCE, or a whole address. Raises `Unsupported` as `place` does."""
         inside, mapped = self._found(stated)
+        if ".." in (mapped or canonical(stated)).split("/"):
+            raise self._leaves(stated)
         if mapped is not None:
             return _named(self._readable(mapped), self.source)
         if inside is not None:
@@ -116,9 +121,12 @@ class Locations:
 
         Raises `Unsupported` for a path that leads out of the table, or has a name that is ours there.
         """
-        inside, _ = self._found(stated)
+        inside, mapped = self._found(stated)
         if inside is not None:
-            return _named(self._checked(stated, inside), self.target)
+            named = _named(self._checked(stated, inside), self.target)
+            if (mapped is not None or named != inside) and not self.reordered:
+                self.reordered.add(stated)
+            return named
         address = canonical(stated)
         base = address.rpartition("/")[2]
         if not base or ".." in address.split("/"):
@@ -128,12 +136,13 @@ class Locations:
     def _found(self, stated: str) -> tuple[str | None, str | None]:
         """The rest of the path when the file is one of the table, and where ``--map`` says it lies."""
         if not self.maps:
-            for head in self.heads:
+            for head in tuple(self.heads):
                 if stated.startswith(head):
                     return self._followed(stated, stated[len(head) :]), None
         address = canonical(stated)
         inside, mapped = self._rest_inside(address), self._mapped(address)
-        if inside is not None and address.startswith(f"{self._roots()[0]}/") and stated.endswith(f"/{inside}"):
+        own = inside is not None and address.startswith(f"{self._roots()[0]}/") and stated.endswith(f"/{inside}")
+        if inside is not None and own and len(self.heads) < _MAX_HEADS:
             self.heads.add(stated[: len(stated) - len(inside)])
         if inside is None and mapped is not None:
             inside = _below(mapped, canonical(self.source))
@@ -172,8 +181,11 @@ class Locations:
 
     def _followed(self, stated: str, rest: str) -> str:
         if ".." in rest and ".." in rest.split("/"):
-            raise Unsupported(f"{self.source}: states the path {stated!r}, whose '..' may leave the table; it is not followed")
+            raise self._leaves(stated)
         return rest
+
+    def _leaves(self, stated: str) -> Unsupported:
+        return Unsupported(f"{self.source}: states the path {stated!r}, whose '..' may leave the table; it is not followed")
 
     def _checked(self, stated: str, rest: str) -> str:
         """``rest``, unless it is a name by which a reader or a later sync finds what is ours at the target."""

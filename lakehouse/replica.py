@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lakehouse import formats
@@ -89,7 +90,8 @@ def open_replica(
     if cataloged and chosen.name != "iceberg":
         raise Config(f"{origin.url}: is a {chosen.name} table; catalogs hold Iceberg tables")
     if latest is None and chosen.receipts_inside and target_spot.url.key and target_spot.entry is None:
-        latest = read_latest(_receipts_beside(target_spot, settings, retries))
+        with suppress(Config):  # what lies beside the table may be none of our business
+            latest = read_latest(_receipts_beside(target_spot, settings, retries))
     if latest is not None and chosen.name != latest[0].format:
         raise Conflict(f"{there.url}: is a replica of a {latest[0].format} table; it cannot become one of a {chosen.name} table")
     receipts = inside if chosen.receipts_inside else _receipts_beside(target_spot, settings, retries)

@@ -172,6 +172,8 @@ class _Run:
             return False
         if self.replica.terms is not None and receipt.terms != self.replica.terms.digest():
             return False
+        if receipt.source != self.replica.source.url:
+            return False
         self.chain = Chain(receipt, sha256={receipt.number: sha256})
         entry = self.replica.registration
         if entry is not None and not entry.is_at(receipt.root.path):

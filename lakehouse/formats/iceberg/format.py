@@ -17,6 +17,7 @@ from lakehouse.formats.iceberg.root import (
     HINT,
     find_root,
     is_metadata_name,
+    mark,
     mark_of,
     metadata_listing,
     number_of,
@@ -26,7 +27,7 @@ from lakehouse.formats.iceberg.tree import POSITION_DELETES, growth, live_entrie
 from lakehouse.formats.iceberg.version import IcebergVersion, iceberg, pin_version
 from lakehouse.parallel import every
 from lakehouse.store import Store
-from lakehouse.table import Base, Commit, Description, Held, Remark, Staged, TableFile, TableVersion, Terms
+from lakehouse.table import Base, Commit, Description, Held, Staged, TableFile, TableVersion, Terms
 
 __all__ = ["IcebergFormat"]
 
@@ -57,7 +58,7 @@ class IcebergFormat:
         target's root is the newest there and the one that its hint names. Three requests, however long the history.
         """
         if terms is not None and terms.root is not None:
-            level = terms.root().rpartition("/")[2] == base.id
+            level = _is_named(source, base, terms.locations.read(terms.root()))
         else:
             level = _stands_at(source, base)
         return level and (self._is_catalogs(terms) or _is_published(target, base))
@@ -101,7 +102,6 @@ class IcebergFormat:
             missing = (entry for entry in doubtful.values() if pinned.locations.write(entry.path) not in held_files)
             yield from (_file(pinned, entry) for entry in missing)
         yield from _statistics(store, pinned, there)
-        _note_spellings(pinned)
 
     def stage(self, source: Store, target: Store, version: TableVersion, held: Held | None) -> Staged:
         """See `relocate.stage_version`."""
@@ -180,13 +180,9 @@ def _statistics(store: Store, version: IcebergVersion, held: IcebergHeld | None)
             yield _table_file(version, stated, size)
 
 
-def _note_spellings(version: IcebergVersion) -> None:
-    """Java matches position deletes to data files by text: two spellings of one place become one at the target."""
-    if len(version.locations.heads) > 1:
-        spelled = ", ".join(sorted(version.locations.heads))
-        remark = Remark("location", f"the source spells its own location in several ways ({spelled}), the replica in one")
-        if remark not in version.remarks:
-            version.remarks.append(remark)
+def _is_named(source: Store, base: Base, root: str) -> bool:
+    """Whether the metadata file that the catalog names is that of ``base``, by more than a name that may come again."""
+    return root == base.source_root and mark(source, root) == base.source_root_etag
 
 
 def _stands_at(source: Store, base: Base) -> bool:

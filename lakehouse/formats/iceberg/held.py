@@ -26,6 +26,7 @@ __all__ = ["IcebergHeld", "held_at", "roots_at"]
 
 _WORKERS = 16
 _SKEW_MS = 60_000
+_SAME = ("table-uuid", "last-sequence-number", "last-updated-ms", "current-snapshot-id")
 _ROOT = re.compile(rf"{FOLDER}/v(\d+)(\.gz)?\.metadata\.json(\.gz)?")
 
 
@@ -56,8 +57,9 @@ class IcebergHeld(Held):
         return [locations.address(path) for path in stated if path is not None] == [path for path in names if path is not None]
 
     def manifests(self, new: Iterable[Snapshot]) -> dict[str, ManifestFile]:
-        """By address, the manifests that the snapshots before ``new`` and the heads of branches and tags name."""
-        heads = {ref.get("snapshot-id") for ref in (self.metadata.get("refs") or {}).values()}
+        """By address, the manifests that the snapshots before ``new`` and the heads of branches name."""
+        refs = (self.metadata.get("refs") or {}).values()
+        heads = {ref.get("snapshot-id") for ref in refs if ref.get("type") == "branch"}
         heads |= {self.metadata.get("current-snapshot-id")} | {snapshot.parent for snapshot in new}
         headed = [there for snapshot, there in self.snapshots.items() if snapshot in heads]
         lists = [there.manifest_list for there in headed if there.manifest_list is not None]
@@ -176,6 +178,8 @@ def _refuse_fork(target: Store, path: str, metadata: dict[str, Any], version: Ic
     log = [(entry.get("timestamp-ms") or 0, _name(entry.get("metadata-file"))) for entry in theirs.get("metadata-log") or ()]
     if any(name == base.id and (time == at or not name.startswith("v")) for time, name in log):
         return
+    if all(theirs.get(key) == ours.get(key) for key in _SAME) and _ids(theirs) == _ids(ours):
+        return  # the same version, written elsewhere with other addresses
     behind = (theirs.get("last-updated-ms") or 0) + _SKEW_MS < at
     behind |= (theirs.get("last-sequence-number") or 0) < (ours.get("last-sequence-number") or 0)
     if behind or any(time + _SKEW_MS < at for time, _ in log) or _name(version.root) == base.id:
@@ -185,16 +189,21 @@ def _refuse_fork(target: Store, path: str, metadata: dict[str, Any], version: Ic
         )
 
 
+def _ids(metadata: dict[str, Any]) -> set[object]:
+    return {raw.get("snapshot-id") for raw in metadata.get("snapshots") or ()}
+
+
 def _name(address: object) -> str:
     return str(address).rpartition("/")[2]
 
 
 def _refuse_unknown_snapshots(target: Store, path: str, metadata: dict[str, Any], version: IcebergVersion) -> None:
-    """Without receipts, a table at the target is taken over only when all its snapshots are the source's."""
+    """Without receipts, a table at the target is taken over only when its snapshots are the source's, expired ones too."""
     known = {snapshot.id for snapshot in version.snapshots}
-    oldest = min((snapshot.at for snapshot in version.snapshots), default=0)
-    there = snapshots_of(metadata, f"{target.url}/{path}")
-    others = [snapshot.id for snapshot in there if snapshot.id not in known and snapshot.at >= oldest]  # older ones have expired
+    there = [snapshot for snapshot in snapshots_of(metadata, f"{target.url}/{path}") if snapshot.id not in known]
+    numbered = version.metadata.get("last-sequence-number") or 0
+    newest = max((snapshot.at for snapshot in version.snapshots), default=0)
+    others = [snapshot.id for snapshot in there if (snapshot.number > numbered if numbered else snapshot.at > newest)]
     if others:
         raise Conflict(
             f"{target.url}: {path} has no receipt, and the source does not know its snapshot {others[0]}; "

@@ -26,7 +26,8 @@ _PATHS = ("write.data.path", "write.metadata.path", "write.object-storage.path",
 class Snapshot:
     """One snapshot: its manifest list, or (version 1 only) the manifests that it names itself.
 
-    ``at``: its time in milliseconds. ``has_files``: its summary says that it reads some.
+    ``at``: its time in milliseconds. ``has_files``: its summary says that it reads some. ``number``: its
+    sequence number, 0 in version 1.
     """
 
     id: int
@@ -35,6 +36,7 @@ class Snapshot:
     manifests: tuple[str, ...] = ()
     at: int = 0
     has_files: bool = False
+    number: int = 0
 
 
 def check_metadata(metadata: Mapping[str, Any], where: str) -> None:
@@ -88,7 +90,17 @@ def snapshots_of(metadata: Mapping[str, Any], where: str) -> list[Snapshot]:
         named = () if manifest_list is not None else tuple(manifests)
         total = str((raw.get("summary") or {}).get("total-data-files", "0"))
         at, has_files = raw.get("timestamp-ms") or 0, total.isdecimal() and int(total) > 0
-        found.append(Snapshot(raw["snapshot-id"], raw.get("parent-snapshot-id"), manifest_list, named, at, has_files))
+        found.append(
+            Snapshot(
+                raw["snapshot-id"],
+                raw.get("parent-snapshot-id"),
+                manifest_list,
+                named,
+                at,
+                has_files,
+                raw.get("sequence-number") or 0,
+            )
+        )
     return found
 
 

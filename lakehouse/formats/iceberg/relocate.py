@@ -7,11 +7,11 @@ target are taken from there: compressed sizes depend on the library that compres
 from __future__ import annotations
 
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 
 from lakehouse.checksum import sha256_hex
 from lakehouse.errors import NotFound, Transfer
@@ -23,7 +23,7 @@ from lakehouse.formats.iceberg.position_deletes import rewrite_position_deletes,
 from lakehouse.formats.iceberg.puffin import rewrite_puffin
 from lakehouse.formats.iceberg.root import FOLDER, HINT, read_root
 from lakehouse.formats.iceberg.tree import POSITION_DELETES, Growth, growth, live_entries
-from lakehouse.formats.iceberg.version import IcebergVersion
+from lakehouse.formats.iceberg.version import IcebergVersion, spellings_of
 from lakehouse.parallel import every
 from lakehouse.stage import put_staged
 from lakehouse.store import Store
@@ -48,6 +48,7 @@ def stage_version(source: Store, target: Store, version: IcebergVersion, held: I
     metadata, remarks = relocated(
         version.metadata, version.locations, _published(version, held), version.lost_statistics, by_path=version.terms.by_path
     )
+    remarks += spellings_of(version)
     version.remarks[:] = [*(remark for remark in version.remarks if remark not in remarks), *remarks]
     data = to_bytes(metadata)
     if version.terms.by_path:
@@ -98,13 +99,14 @@ def _publications(root: str, data: bytes, number: int, version: IcebergVersion) 
 def _published(version: IcebergVersion, held: IcebergHeld | None) -> dict[str, str]:
     """By the name of the source's metadata file, the address of the version that it became at the target.
 
-    Entries of the metadata-log keep their time on the way, which joins the two logs.
+    Entries of the metadata-log keep their time on the way, which joins the two logs where it names one entry.
     """
     if held is None:
         return {}
-    times = {entry.get("timestamp-ms"): entry["metadata-file"] for entry in held.metadata.get("metadata-log") or ()}
-    log = version.metadata.get("metadata-log") or ()
-    named = {str(entry.get("metadata-file")).rpartition("/")[2]: times.get(entry.get("timestamp-ms")) for entry in log}
+    ours, log = ((made.get("metadata-log") or ()) for made in (held.metadata, version.metadata))
+    times = Counter(entry.get("timestamp-ms") for entry in log)
+    at = {entry.get("timestamp-ms"): entry["metadata-file"] for entry in ours if times[entry.get("timestamp-ms")] == 1}
+    named = {str(entry.get("metadata-file")).rpartition("/")[2]: at.get(entry.get("timestamp-ms")) for entry in log}
     found = {name: address for name, address in named.items() if address is not None}
     return found | {held.base.id: f"{held.locations.target}/{held.base.target_root}"}
 
@@ -121,6 +123,11 @@ class _Rewriter:
     put: Callable[..., Written]
     sizes: dict[str, int] = field(default_factory=dict)
     lengths: dict[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def _held_files(self) -> set[str]:
+        """The files that the target's own manifests name where new ones took their place: those are there, proven."""
+        return self.held.files(self.new.replaced) if self.held is not None else set()
 
     def deletes(self) -> Iterator[Written]:
         """Position-delete files and deletion vectors, which name data files."""
@@ -142,7 +149,7 @@ class _Rewriter:
     def _delete_file(self, entry: Entry) -> Written:
         """Rewrite one; of one that an earlier run brought only the size is looked up (its record has no hash)."""
         place = self.version.locations.place(entry.path)
-        if self.held is not None and entry.status == EXISTING:
+        if entry.status == EXISTING and place.write in self._held_files:
             try:
                 info = self.target.head(place.write)
             except NotFound:
@@ -176,6 +183,7 @@ class _Rewriter:
             f"{self.source.url}: {place.read}",
             self.version.locations.address,
             lambda entry: None if entry.status == DELETED else self.sizes.get(entry.path),
+            ordered=not self.version.locations.reordered,
         )
         return self.put(place.write, data, same=same_content)
 

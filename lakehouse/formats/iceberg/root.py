@@ -24,6 +24,7 @@ __all__ = [
     "first_of_catalogs",
     "hinted_names",
     "is_metadata_name",
+    "mark",
     "mark_of",
     "metadata_listing",
     "number_of",
@@ -59,7 +60,7 @@ def metadata_listing(store: Store, *, numbered: bool = False) -> dict[str, str]:
     after = f"{FOLDER}/v" if numbered else None
     listed = store.list(FOLDER, after=after, recursive=False)
     marks = ((info.path.rpartition("/")[2], f"{info.size}:{info.etag}") for info in listed)
-    return {name: mark for name, mark in marks if is_metadata_name(name) or name == _HINT_NAME}
+    return {name: shown for name, shown in marks if is_metadata_name(name) or name == _HINT_NAME}
 
 
 def first_of_catalogs(store: Store) -> Iterator[str]:
@@ -71,6 +72,14 @@ def first_of_catalogs(store: Store) -> Iterator[str]:
             return
         if is_metadata_name(info.path.rpartition("/")[2]):
             yield info.path.rpartition("/")[2]
+
+
+def mark(store: Store, path: str) -> str:
+    """What tells that a metadata file is the same one, where its name does not (only ``v<N>`` may come again)."""
+    if not path.rpartition("/")[2].startswith("v"):
+        return ""
+    info = store.head(path)
+    return f"{info.size}:{info.etag}"
 
 
 def mark_of(listing: Mapping[str, str], name: str) -> str:

@@ -9,13 +9,13 @@ from typing import Any
 from lakehouse.errors import NotFound
 from lakehouse.formats.iceberg.manifest_list import read_list
 from lakehouse.formats.iceberg.metadata import Snapshot, check_metadata, moment, snapshots_of, without_snapshots
-from lakehouse.formats.iceberg.root import find_root, read_root
+from lakehouse.formats.iceberg.root import find_root, mark, read_root
 from lakehouse.locations import Locations
 from lakehouse.parallel import every
 from lakehouse.store import Store
 from lakehouse.table import Remark, TableVersion, Terms
 
-__all__ = ["IcebergVersion", "iceberg", "pin_version"]
+__all__ = ["IcebergVersion", "iceberg", "is_there", "pin_version", "spellings_of"]
 
 _WORKERS = 16
 
@@ -57,9 +57,10 @@ def pin_version(store: Store, version: str | None, terms: Terms | None) -> Icebe
     """
     terms = terms or Terms(Locations(store.url))
     if terms.root is None or version is not None:
-        root, mark = find_root(store, version)
+        root, seen = find_root(store, version)
     else:
-        root, mark = terms.locations.read(terms.root()), ""
+        root = terms.locations.read(terms.root())
+        seen = mark(store, root)
     metadata, digest = read_root(store, root)
     where = f"{store.url}/{root}"
     check_metadata(metadata, where)
@@ -75,7 +76,7 @@ def pin_version(store: Store, version: str | None, terms: Terms | None) -> Icebe
         committed_at=moment(metadata.get("last-updated-ms")),
         root=root,
         root_sha256=digest,
-        root_etag=mark,
+        root_etag=seen,
         is_named=version is not None,
         url=store.url,
         metadata=metadata,
@@ -84,6 +85,15 @@ def pin_version(store: Store, version: str | None, terms: Terms | None) -> Icebe
         terms=replace(terms, locations=locations),
         remarks=remarks,
     )
+
+
+def spellings_of(version: IcebergVersion) -> list[Remark]:
+    """Java matches position deletes to data files by text: two spellings of one place become one at the target."""
+    heads = sorted(version.locations.heads)
+    if len(heads) < 2:
+        return []
+    text = f"the source spells its own location in several ways ({', '.join(heads)}), the replica in one"
+    return [Remark("location", f"{text}: deletes that name a file otherwise than its manifest apply there")]
 
 
 def _left_out(metadata: dict[str, Any], broken: set[int]) -> list[Remark]:

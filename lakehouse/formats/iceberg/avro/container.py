@@ -19,6 +19,9 @@ from lakehouse.formats.iceberg.avro.varint import long_bytes, read_long
 
 __all__ = ["Block", "Header", "read_container", "same_content", "write_container"]
 
+MAX_BLOCK_BYTES = 256 << 20
+"""The largest block, unpacked, that is read: many times what writers make (64 KB), and nothing that fills the memory."""
+
 MAGIC = b"Obj\x01"
 SYNC_BYTES = 16
 
@@ -169,9 +172,11 @@ def _inflate(data: bytes) -> bytes:
 
     stream = isal_zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        plain = stream.decompress(data)
+        plain = stream.decompress(data, MAX_BLOCK_BYTES + 1)
     except cast("type[Exception]", isal_zlib.error) as error:
         raise ValueError(f"a block cannot be decompressed: {error}") from error
+    if len(plain) > MAX_BLOCK_BYTES:
+        raise ValueError("a block is larger than any writer makes it")
     if not stream.eof:
         raise ValueError("a compressed block is cut off")
     return plain
