@@ -19,7 +19,7 @@ from lakehouse.store import Store
 from lakehouse.table import TableFormat, TableVersion, Terms
 from lakehouse.url import Url, parse
 
-__all__ = ["Replica", "open_replica", "open_source", "open_table", "open_target"]
+__all__ = ["Replica", "open_replica", "open_source", "open_stated", "open_table", "open_target"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,12 @@ def open_source(place: str, settings: Settings, *, retries: int | None = None) -
         return store
     folder = open_at(url.parent, named, retries=retries)
     return OneObject(folder, url.name) if _is_object(folder, url.name) else store
+
+
+def open_stated(place: str, settings: Settings, options: Options) -> tuple[Store, Terms]:
+    """A source to be compared with: its store, which also reads the files elsewhere that it states, and the terms to pin it."""
+    terms, store = _terms(open_source(place, settings), place, "", options, settings, None)
+    return store, terms
 
 
 def open_table(

@@ -280,8 +280,8 @@ class _Run:
         """
         if self.present is None or self._is_level(plan):
             return []
-        source, target = self.replica.source, self.replica.target
-        common = set(self.replica.format.metadata_files(source, plan.version, essential=True))
+        source, target = plan.version.as_replicated(self.replica.source), self.replica.target
+        common = set(self.replica.format.metadata_files(self.replica.source, plan.version, essential=True))
         named = {written.path for written in objects} | {publication.path for publication in staged.publications}
         named |= set(self._known(self.chain.finished.number)) if self.chain.finished else set()
         found = []

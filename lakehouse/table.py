@@ -22,6 +22,7 @@ __all__ = [
     "Description",
     "Held",
     "NotCarried",
+    "Origin",
     "Publication",
     "Remark",
     "Staged",
@@ -97,6 +98,10 @@ class TableVersion:
     root_sha256: str
     not_carried: NotCarried = field(default_factory=NotCarried, compare=False, kw_only=True)
     remarks: list[Remark] = field(default_factory=list, compare=False, kw_only=True)
+
+    def as_replicated(self, store: Store) -> Store:
+        """``store``, which this version was pinned in, with its metadata as a replica has it (paths that it states changed)."""
+        return store
 
 
 @dataclass(frozen=True, slots=True)

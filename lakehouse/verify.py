@@ -7,20 +7,21 @@ proven: what could not be read is a finding of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lakehouse import receipt as receipts_of
 from lakehouse.config import Settings, load
 from lakehouse.errors import LakeError, NotFound, Unsupported, Verification
+from lakehouse.options import Options
 from lakehouse.parallel import each
 from lakehouse.plan import Counts
 from lakehouse.progress import Progress, ProgressEvent, silent
 from lakehouse.ranges import RangePool
 from lakehouse.receipt import Level, Receipt, lowest
-from lakehouse.replica import open_source, open_target
+from lakehouse.replica import open_stated, open_target
 from lakehouse.store import ObjectInfo, Store
-from lakehouse.table import TableFormat, Written
+from lakehouse.table import TableFormat, Terms, Written
 
 __all__ = ["SIGNS", "Finding", "Report", "audit", "confirm", "verify"]
 
@@ -92,11 +93,14 @@ def verify(
     format: str | None = None,
     expect_receipt: str | None = None,
     workers: int = 16,
+    maps: Mapping[str, str] | None = None,
+    allow_external: Sequence[str] = (),
     settings: Settings | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Prove the replica at ``target``: against its receipts alone, or against the source ``against`` too.
 
+    ``maps`` and ``allow_external`` say, as in a sync, where files lie that ``against`` states elsewhere.
     ``expect_receipt`` is the SHA-256 that an earlier sync printed: the receipt there must be that one. Differences are
     findings of the report (`Report.raise_for_findings`), not exceptions.
     Raises `NotFound` where no table, or neither a receipt nor a source is there, and `Unsupported` for level rows.
@@ -105,6 +109,8 @@ def verify(
         raise Unsupported("--level rows is not offered yet: bytes is the strongest proof of this version")
     settings = settings or load()
     store, receipts, table_format = open_target(target, format, settings)
+    options = Options(maps=tuple((maps or {}).items()), external=tuple(allow_external))
+    source, terms = open_stated(against, settings, options) if against is not None else (None, None)
     return audit(
         store,
         receipts,
@@ -112,7 +118,8 @@ def verify(
         level=level,
         workers=workers,
         progress=progress,
-        against=open_source(against, settings) if against is not None else None,
+        against=source,
+        terms=terms,
         expect_receipt=expect_receipt,
     )
 
@@ -178,6 +185,7 @@ def audit(
     workers: int,
     progress: Progress,
     against: Store | None = None,
+    terms: Terms | None = None,
     expect_receipt: str | None = None,
 ) -> Report:
     """Hold a replica against its receipts alone, and against the source ``against`` too when given.
@@ -201,7 +209,7 @@ def audit(
             Finding("receipt", report.receipt or "_lake", f"has SHA-256 {report.receipt_sha256}, expected was {expect_receipt}")
         )
     if against is not None:
-        _add_source(report, expected, against, table_format, workers=workers)
+        _add_source(report, expected, against, table_format, terms, workers=workers)
     _check_objects(report, target, expected.values(), workers=workers, progress=progress)
     if report.ok:
         root = vouching[0].root.path if vouching else ""
@@ -226,12 +234,20 @@ def _vouching(target: Store, receipts: Store) -> tuple[Receipt, str] | None:
     return (newest, chain.sha256[newest.number]) if newest else None
 
 
-def _add_source(report: Report, expected: dict[str, Written], source: Store, table_format: TableFormat, *, workers: int) -> None:
+def _add_source(
+    report: Report,
+    expected: dict[str, Written],
+    source: Store,
+    table_format: TableFormat,
+    terms: Terms | None,
+    *,
+    workers: int,
+) -> None:
     """Read the same version at the source: what receipts say must be equal, what they do not name is expected from now on.
 
     Of the metadata only what any two places of one version have in common is compared: checkpoints and hints come and go.
     """
-    version = table_format.pin(source, (report.version or None) if table_format.receipts_inside else None)
+    version = table_format.pin(source, (report.version or None) if table_format.receipts_inside else None, terms)
     report.version = report.version or version.id
     paths = {file.path: file.source for file in table_format.files(source, version) if file.required}
     paths.update((path, path) for path in table_format.metadata_files(source, version, essential=True))
@@ -239,7 +255,7 @@ def _add_source(report: Report, expected: dict[str, Written], source: Store, tab
         gone = sorted(expected.keys() - paths.keys())
         report.findings += [Finding("extra", path, "is in the replica and no longer at the source") for path in gone]
     with RangePool(workers) as pool:
-        checker = _Checker(source, "bytes", pool)
+        checker = _Checker(version.as_replicated(source), "bytes", pool)
         for path, outcome in each(lambda path: _source_record(checker, path, paths[path]), sorted(paths), workers=workers):
             if isinstance(outcome, LakeError):
                 report.findings.append(Finding("unchecked", path, f"could not read the source: {outcome}"))
@@ -285,7 +301,7 @@ def _check_whole(
     except LakeError as error:
         report.findings.append(Finding("differs", "", f"the replica cannot be read as a table: {error}"))
         return
-    if root and version.root != root:
+    if table_format.receipts_inside and version.id != report.version and version.root != root:
         report.findings.append(
             Finding("extra", version.root, f"the table stands at version {version.id}, the receipts vouch for {report.version}")
         )

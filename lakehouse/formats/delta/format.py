@@ -31,7 +31,7 @@ def _delta(version: TableVersion) -> DeltaVersion:
 
 
 class DeltaFormat:
-    """Delta Lake tables with relative paths; `features` says which table features are carried."""
+    """Delta Lake tables; `features` says which table features are carried, `localise` what becomes of absolute paths."""
 
     name = "delta"
     receipts_inside = True
@@ -61,7 +61,8 @@ class DeltaFormat:
         self, source: Store, target: Store, version: TableVersion, base: Base | None, unfinished: Sequence[Base] = ()
     ) -> Held | None:
         """See `target.newest_common`."""
-        found = newest_common(source, target, _delta(version), base)
+        delta = _delta(version)
+        found = newest_common(delta.as_replicated(source), target, delta, base)
         return Held(found) if found is not None else None
 
     def files(self, store: Store, version: TableVersion, held: Held | None = None) -> Iterator[TableFile]:
@@ -74,23 +75,25 @@ class DeltaFormat:
         gone.files = 0
         since = None if held is None else int(held.id)
         gone.versions = f"{since + 1} to {first - 1}" if since is not None and since + 1 < first else ""
-        found = replay(store, delta, since)
+        found, origins = replay(delta.as_replicated(store), delta, since), delta.localiser.origins
         for names in (found.live, found.vectors):
             for path, size in names.items():
-                yield TableFile(path, size)
-        wanted = found.older | found.changes
+                yield TableFile(path, size, origin=origins.get(path))
+        wanted = {origins.get(path, path): path for path in found.older | found.changes}
         if not wanted:
             return
         for info in present(store, wanted):
-            if wanted.pop(info.path, None) is not None:
-                yield TableFile(info.path, info.size, required=False, etag=info.etag, checksum=info.checksum)
+            if info.path in wanted:
+                path = wanted.pop(info.path)
+                yield TableFile(path, info.size, False, info.etag, info.checksum, origin=origins.get(path))
         gone.files = len(wanted)
 
     def stage(
         self, source: Store, target: Store, version: TableVersion, held: Held | None, damaged: frozenset[str] = frozenset()
     ) -> Staged:
         """See `order.stage_log`."""
-        return stage_log(source, target, _delta(version), None if held is None else int(held.id), damaged)
+        delta = _delta(version)
+        return stage_log(delta.as_replicated(source), target, delta, None if held is None else int(held.id), damaged)
 
     def recheck(self, source: Store, version: TableVersion) -> None:
         """The pinned commit and the base of the history are still there."""
@@ -126,7 +129,7 @@ class DeltaFormat:
     def describe(self, store: Store, version: TableVersion) -> Description:
         """Columns and properties from the newest metaData, counts from the replayed log."""
         delta = _delta(version)
-        found = replay(store, delta)
+        found = replay(delta.as_replicated(store), delta)
         fields = schema_fields(delta.metadata)
         features = {*(delta.protocol.get("readerFeatures") or ()), *(delta.protocol.get("writerFeatures") or ())}
         properties = {key: str(value) for key, value in (delta.metadata.get("configuration") or {}).items()}

@@ -25,7 +25,9 @@ from lakehouse.checksum import sha256_hex
 from lakehouse.errors import LakeError, NotFound, Transfer
 from lakehouse.formats.delta.checkpoint import whole_ways
 from lakehouse.formats.delta.follow import compacted_agrees, hint_for
-from lakehouse.formats.delta.log import HINT, LOG, Log, commit_path, crc_path, read_log, version_of
+from lakehouse.formats.delta.hint import hint_publication
+from lakehouse.formats.delta.localise import Localised
+from lakehouse.formats.delta.log import LOG, Log, commit_path, crc_path, read_log, version_of
 from lakehouse.formats.delta.present import present
 from lakehouse.formats.delta.replay import Replay
 from lakehouse.formats.delta.snapshot import checkpoint_publication
@@ -33,7 +35,7 @@ from lakehouse.formats.delta.version import DeltaVersion, commits_in_order
 from lakehouse.parallel import each
 from lakehouse.stage import put_staged
 from lakehouse.store import ObjectInfo, Store
-from lakehouse.table import Publication, Staged, Written
+from lakehouse.table import Origin, Publication, Staged, Written
 
 __all__ = ["stage_log"]
 
@@ -71,7 +73,7 @@ def stage_log(
 
 
 def publication(store: Store, path: str, *, replace: bool = False) -> Publication:
-    """``path`` as it is at the source, to be put unchanged."""
+    """``path`` as ``store`` shows it, to be put unchanged."""
     data = _get(store, path)
     return Publication(path, len(data), sha256_hex(data), lambda: _get(store, path), replace)
 
@@ -108,7 +110,7 @@ def _stage_unreadable(source: Store, target: Store, version: DeltaVersion, damag
             wanted.append(log.crcs[number])
         if number in log.commits and (number > span.first or span.checkpoint):
             wanted.append(log.commits[number])
-    for _, outcome in each(lambda info: put_unchanged(source, target, info, damaged), wanted, workers=_WORKERS):
+    for _, outcome in each(lambda info: put_localised(source, target, info, damaged), wanted, workers=_WORKERS):
         if isinstance(outcome, LakeError):
             raise outcome
         yield outcome
@@ -121,9 +123,11 @@ def _refuse_newer(target: Store, number: int) -> None:
             raise Transfer(f"{target.url}: another sync brought {info.path} meanwhile; run again")
 
 
-def put_unchanged(source: Store, target: Store, info: ObjectInfo, damaged: frozenset[str] = frozenset()) -> Written:
-    """Put one object of the source's log if-absent; an equal one that lies there is adopted."""
-    return put_staged(target, info.path, _get(source, info.path), source_etag=info.etag, damaged=damaged)
+def put_localised(source: Store, target: Store, info: ObjectInfo, damaged: frozenset[str] = frozenset()) -> Written:
+    """Put one object of the source's log, localised, if-absent; an equal one that lies there is adopted."""
+    data = _get(source, info.path)
+    origin: Origin = "rewritten" if isinstance(source, Localised) and source.is_rewritten(info.path) else "staged"
+    return put_staged(target, info.path, data, origin=origin, source_etag=info.etag, damaged=damaged)
 
 
 def _upwards(source: Store, version: DeltaVersion, numbers: Iterable[int]) -> Iterator[Publication]:
@@ -176,5 +180,5 @@ def _after(source: Store, version: DeltaVersion, theirs: Log, done: set[str]) ->
     for (low, high), info in sorted(log.compacted.items()):
         if low in numbers and high in numbers and info.path not in there and compacted_agrees(source, version, low, high):
             yield publication(source, info.path)
-    if log.hint is not None and hint_for(source, version):
-        yield publication(source, HINT, replace=True)
+    if log.hint is not None and (named := hint_for(source, version)) is not None:
+        yield hint_publication(source, named, theirs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -13,6 +13,7 @@ from lakehouse.errors import Config, LakeError, NotFound, Transfer, Unsupported
 from lakehouse.formats.delta.actions import Action, actions_of, committed_at
 from lakehouse.formats.delta.checkpoint import STATE_COLUMNS, named_sidecars, part_actions
 from lakehouse.formats.delta.features import check_protocol
+from lakehouse.formats.delta.localise import Localised, Localiser
 from lakehouse.formats.delta.log import Log, Span, commit_path, read_log
 from lakehouse.locations import Locations
 from lakehouse.parallel import each
@@ -38,10 +39,15 @@ class DeltaVersion(TableVersion):
     metadata: dict[str, Any]
     terms: Terms
     base_sidecars: tuple[ObjectInfo, ...] = ()
+    localiser: Localiser = field(compare=False)
 
     @property
     def number(self) -> int:
         return self.span.last
+
+    def as_replicated(self, store: Store) -> Store:
+        """The table's own store with the log as a replica has it (see `localise`); any other store as it is."""
+        return Localised(store, self.localiser) if store.url == self.log.url else store
 
     @property
     def has_v2(self) -> bool:
@@ -101,10 +107,11 @@ def pin_version(store: Store, version: str | None, terms: Terms | None = None) -
     if at is None and (listed := log.commits.get(span.last)) is not None:
         at = listed.modified
     digest = sha256_hex(data) if data else sha256_hex(store.get(root))
+    terms = terms or Terms(Locations(url))
     return DeltaVersion(
         format="delta", id=str(span.last), table_id=state["metaData"].get("id"), committed_at=at, root=root, root_sha256=digest,
         log=log, span=span, protocol=state["protocol"], metadata=state["metaData"],
-        base_sidecars=sidecars, terms=terms or Terms(Locations(url)),
+        base_sidecars=sidecars, terms=terms, localiser=Localiser(terms.locations),
     )  # fmt: skip
 
 
