@@ -1,4 +1,4 @@
-"""Absolute paths become relative ones, in every object of a log that states them, and nothing else changes (traps.md: Delta 1)."""
+"""Absolute paths become relative ones in every object of a log, and nothing else changes (traps.md: Delta 1)."""
 
 from __future__ import annotations
 

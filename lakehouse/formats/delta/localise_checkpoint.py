@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from lakehouse.errors import NotFound
+from lakehouse.errors import Unsupported
 from lakehouse.formats.delta.actions import ABSOLUTE_PATTERN
 
 __all__ = ["localised_parquet"]
@@ -28,26 +28,37 @@ class Names(Protocol):
 def localised_parquet(where: str, data: bytes, names: Names, sidecar_size: Callable[[str], int | None]) -> bytes | None:
     """The checkpoint or sidecar ``data`` with relative paths; None where it states no absolute one.
 
-    ``sidecar_size`` gives the new size of a sidecar that was rewritten. Raises `NotFound` for one that cannot be read.
+    None also for what is no Parquet file: no reader can use it, so it is carried as it is. ``sidecar_size`` gives the new size of
+    a sidecar that was rewritten. Raises `Unsupported` for one that PyArrow cannot write with what it holds.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    sink = io.BytesIO()
+    sizes: dict[str, int] = {}
     try:
-        with pq.ParquetFile(io.BytesIO(data)) as file:
-            sizes = _new_sizes(file, sidecar_size)
-            if not sizes and not _states_absolute(file):
-                return None
-            codec = file.metadata.row_group(0).column(0).compression if file.metadata.num_row_groups else "SNAPPY"
-            arrow = b"ARROW:schema" in (file.metadata.metadata or {})
-            writer = pq.ParquetWriter(sink, file.schema_arrow, compression=codec, store_schema=arrow)
-            with writer:
-                for group in range(file.num_row_groups):
-                    table = _changed(where, file.read_row_group(group), names, sizes)
-                    writer.write_table(table, row_group_size=max(1, table.num_rows))
+        file = pq.ParquetFile(io.BytesIO(data))
+        sizes = _new_sizes(file, sidecar_size)
+        if not sizes and not _states_absolute(file):
+            return None
+    except (pa.ArrowException, OSError):
+        return None
+    try:
+        return _rewritten(where, file, names, sizes)
     except (pa.ArrowException, OSError) as error:
-        raise NotFound(f"{where}: the checkpoint cannot be read ({error})") from error
+        raise Unsupported(f"{where}: the checkpoint cannot be written with relative paths ({error})") from error
+
+
+def _rewritten(where: str, file: Any, names: Names, sizes: dict[str, int]) -> bytes:
+    import pyarrow.parquet as pq
+
+    sink = io.BytesIO()
+    stated = file.metadata.row_group(0).column(0).compression if file.num_row_groups else "SNAPPY"
+    codec = "NONE" if stated == "UNCOMPRESSED" else stated
+    arrow = b"ARROW:schema" in (file.metadata.metadata or {})
+    with pq.ParquetWriter(sink, file.schema_arrow, compression=codec, store_schema=arrow) as writer:
+        for group in range(file.num_row_groups):
+            table = _changed(where, file.read_row_group(group), names, sizes)
+            writer.write_table(table, row_group_size=max(1, table.num_rows))
     return sink.getvalue()
 
 
