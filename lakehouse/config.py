@@ -65,6 +65,7 @@ _KEYS: Mapping[str, _Kinds] = {
     "store": {"url": _TEXT, "transport": _TEXT, "receipts": _TEXT, "storage_options": (dict,), **_OPTION_KINDS},
     "catalog": {
         **dict.fromkeys(("type", "uri", "warehouse", "credential", "token", "scope", "oauth2_server_uri", "prefix"), _TEXT),
+        "store": _TEXT,
         "properties": (dict,),
     },
     "dataset": {"table": _TEXT, "format": _TEXT, "replica": (list,)},
@@ -258,10 +259,14 @@ class _Reader:
     def _catalog(self, name: str, table: dict[str, object]) -> CatalogSettings:
         where = f"catalog.{name}"
         self._check("catalog", where, table)
-        options = {key: value for key, value in table.items() if key not in ("type", "uri", "properties")}
+        options = {key: value for key, value in table.items() if key not in ("type", "uri", "store", "properties")}
         self._merge(options, table.get("properties"), where)
-        uri = table.get("uri")
-        return CatalogSettings(name, str(table["type"]), None if uri is None else str(uri), options)
+        uri, store = table.get("uri"), table.get("store")
+        if store is not None and store not in self.tables["store"]:
+            raise self._error(f"{where}.store", f"there is no store {store!r}{_nearest(str(store), self.tables['store'])}")
+        named = None if store is None else str(store)
+        stated = None if uri is None else self._anchored_database(f"{where}.uri", str(uri))
+        return CatalogSettings(name, str(table["type"]), stated, options, named)
 
     def _dataset(self, name: str, table: dict[str, object]) -> DatasetSettings:
         where = f"dataset.{name}"
@@ -316,6 +321,13 @@ class _Reader:
         if not stated or "://" in text or text.startswith(("/", "~", "file:")):
             return text
         return os.path.normpath(cast(Path, self.file).parent / text)
+
+    def _anchored_database(self, where: str, uri: str) -> str:
+        """The address of an SQLite file, which is relative as any other path is; other addresses as they are."""
+        path = uri.removeprefix("sqlite:///")
+        if path == uri or path in ("", ":memory:") or path.startswith(("/", "file:")):
+            return uri
+        return f"sqlite:///{self._anchored(where, path)}"
 
     def _error(self, where: str, message: str) -> Config:
         return Config(f"{self.origins.get(where) or self.file or 'environment'}: {where}: {message}")

@@ -19,7 +19,7 @@ from lakehouse.settings import Settings, StoreSettings
 from lakehouse.store import Store, Traits
 from lakehouse.url import Url, parse
 
-__all__ = ["GROUP", "Connector", "connector", "locate", "open_at", "open_store"]
+__all__ = ["GROUP", "Connector", "catalog_place", "connector", "locate", "open_at", "open_store"]
 
 GROUP = "lakehouse.connectors"
 _NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*):(?!//)(.*)", re.DOTALL)
@@ -84,6 +84,14 @@ def locate(place: str, settings: Settings | None = None) -> tuple[Url, StoreSett
     store = settings.stores[name]
     url = parse(store.url)
     return (url.child(path) if path else url), store
+
+
+def catalog_place(place: str, settings: Settings) -> tuple[str, str] | None:
+    """The catalog and the identifier, for a place ``NAME:namespace.table`` whose NAME is a catalog of lake.toml; else None."""
+    if place in settings.datasets:
+        place = settings.datasets[place].table
+    name, colon, identifier = place.partition(":")
+    return (name, identifier) if colon and name in settings.catalogs else None
 
 
 def connector(scheme: str) -> Connector | None:

@@ -20,7 +20,7 @@ class Options:
     ``maps``: (stated, actual) places of files that the metadata states elsewhere. ``external``: prefixes of stated files that
     may be read though they lie outside the source's bucket. ``location`` (Iceberg): the address by which readers know the target.
     ``history`` (Delta): ``all``, ``none`` or ``since:V``. ``skip_broken_history`` (Iceberg): leave out older snapshots that
-    can no longer be read.
+    can no longer be read. ``register`` (Iceberg): ``CATALOG:namespace.table`` that is to stand at what is published.
     """
 
     version: str | None = None
@@ -34,3 +34,4 @@ class Options:
     location: str | None = None
     history: str = "all"
     skip_broken_history: bool = False
+    register: str | None = None

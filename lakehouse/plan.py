@@ -33,8 +33,8 @@ class Copy:
 
     * ``copy``: nothing is known at the target; put if-absent;
     * ``compare``: the target has (or had) an object of this name; hash both, keep it when equal;
-    * ``replace``: as compare, and a different object is overwritten: with ``in_place`` what the source changed, and what a run of
-      ours found damaged; only while it is still the object that we recorded.
+    * ``replace``: as compare, and a different object is overwritten: with ``in_place``, while it is still the object that we
+      recorded.
 
     ``known`` is what an earlier run recorded of it.
     """
@@ -93,8 +93,6 @@ def decide(
         return "compare" if present is not None else "copy"
     if listed and not is_same(known, present):
         return "compare"
-    if known.origin == "damaged":
-        return "compare"
     if checksum or (mutable and (file.etag is None or file.etag != known.source_etag)):
         return "compare"
     return None
@@ -133,8 +131,7 @@ def make_plan(
         if action is None:
             plan.keep.add(file.size)
             continue
-        ours = record is not None and is_same(record, found)
-        if action == "compare" and ours and (in_place or (record is not None and record.origin == "damaged")):
+        if action == "compare" and in_place and record is not None and is_same(record, found):
             action = "replace"
         plan.copy.add(file.size)
         plan._copies.append(Copy(file, action, record))

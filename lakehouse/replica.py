@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lakehouse import formats
 from lakehouse.below import Below
+from lakehouse.catalog import open_catalog
 from lakehouse.config import Settings, StoreSettings
-from lakehouse.connect import locate, open_at, open_store
+from lakehouse.connect import catalog_place, locate, open_at, open_store
 from lakehouse.elsewhere import Elsewhere
 from lakehouse.errors import Config, Conflict, NotFound, Unsupported
 from lakehouse.locations import Locations, canonical
 from lakehouse.one_object import OneObject
 from lakehouse.options import Options
 from lakehouse.receipt import Receipt, read_latest
+from lakehouse.registration import Entry, Registration
 from lakehouse.store import Store
 from lakehouse.table import TableFormat, TableVersion, Terms
 from lakehouse.url import Url, parse
 
-__all__ = ["Replica", "open_replica", "open_source", "open_stated", "open_table", "open_target"]
+__all__ = ["Replica", "open_replica", "open_source", "open_table", "open_target"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Replica:
     """A source and its target. ``latest`` is the finished receipt and its SHA-256, where opening had to read it already.
 
     ``terms``: what the format is told of where files lie and which history is wanted. ``version``: the one asked for.
+    ``registration``: the catalog's entry that is to stand at what is published.
     """
 
     source: Store
@@ -36,6 +40,20 @@ class Replica:
     latest: tuple[Receipt, str] | None = None
     terms: Terms | None = None
     version: str | None = None
+    registration: Registration | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """Where a table lies: its address, the named store that reaches it, the version that the place names, its catalog's entry."""
+
+    url: Url
+    via: StoreSettings | None
+    version: str | None = None
+    entry: Entry | None = None
+
+    def open(self, retries: int | None) -> Store:
+        return open_at(self.url, self.via, retries=retries)
 
 
 def open_replica(
@@ -53,56 +71,57 @@ def open_replica(
     Raises `Config` when one place lies in the other, `NotFound` where no table is found.
     """
     options = options or Options()
-    source, named = formats.table_and_version(source)
-    if named is not None and options.version not in (None, named):
-        raise Config(f"the address of the source names version {named}, --version names {options.version}; say one")
-    _refuse_overlap(source, target, settings)
-    there = open_store(target, settings, retries=retries)
-    inside = _redirected(target, settings, retries) or Below(there, "_lake")
+    origin_spot, target_spot = _spot(source, settings), _spot(target, settings, new_at=options.location)
+    if origin_spot.version is not None and options.version not in (None, origin_spot.version):
+        raise Config(f"the address of the source names version {origin_spot.version}, --version names {options.version}; say one")
+    if target_spot.version is not None:
+        raise Config(f"{target}: is a metadata file; a target is the place of a table")
+    _refuse_overlap(origin_spot, target_spot)
+    there = target_spot.open(retries)
+    inside = _redirected(target_spot, settings, retries) or Below(there, "_lake")
     latest = read_latest(inside)
+    cataloged = origin_spot.entry is not None or target_spot.entry is not None or options.register is not None
     if latest is not None and format in (None, latest[0].format):
-        origin, chosen = open_store(source, settings, retries=retries), formats.find(latest[0].format)
+        origin, chosen = origin_spot.open(retries), formats.find(latest[0].format)
     else:
-        origin = open_source(source, settings, retries=retries)
-        chosen = formats.detect(origin, format)
-    if latest is None and chosen.receipts_inside and locate(target, settings)[0].key:
-        latest = read_latest(_receipts_beside(target, settings, retries))
+        origin = _open_source(origin_spot, retries)
+        chosen = formats.detect(origin, format or ("iceberg" if origin_spot.entry else None))
+    if cataloged and chosen.name != "iceberg":
+        raise Config(f"{origin.url}: is a {chosen.name} table; catalogs hold Iceberg tables")
+    if latest is None and chosen.receipts_inside and target_spot.url.key:
+        latest = read_latest(_receipts_beside(target_spot, settings, retries))
     if latest is not None and chosen.name != latest[0].format:
         raise Conflict(f"{there.url}: is a replica of a {latest[0].format} table; it cannot become one of a {chosen.name} table")
-    receipts = inside if chosen.receipts_inside else _receipts_beside(target, settings, retries)
-    terms, origin = _terms(origin, source, there.url, options, settings, retries)
-    return Replica(origin, there, receipts, chosen, latest if chosen.receipts_inside else None, terms, named or options.version)
+    receipts = inside if chosen.receipts_inside else _receipts_beside(target_spot, settings, retries)
+    terms, origin = _terms(origin, origin_spot, target_spot.entry is None, there.url, options, settings, retries)
+    entry = target_spot.entry or _to_register(options.register, settings)
+    located = terms.locations.target
+    registration = Registration(entry, there, located, target_spot.entry is not None) if entry is not None else None
+    return Replica(
+        origin, there, receipts, chosen, latest if chosen.receipts_inside else None, terms,
+        origin_spot.version or options.version, registration,
+    )  # fmt: skip
 
 
 def open_target(target: str, format: str | None, settings: Settings) -> tuple[Store, Store, TableFormat]:
     """A replica on its own: its store, its receipts, and its format as they tell it (a damaged table might not)."""
-    store = open_store(target, settings)
-    url, _ = locate(target, settings)
-    places = [_redirected(target, settings) or Below(store, "_lake"), *([_receipts_beside(target, settings)] if url.key else [])]
+    spot = _spot(target, settings)
+    store = spot.open(None)
+    places = [_redirected(spot, settings, None) or Below(store, "_lake")]
+    places += [_receipts_beside(spot, settings, None)] if spot.url.key else []
     for receipts in places:
         latest = read_latest(receipts)
         if latest is not None and format in (None, latest[0].format):
             return store, receipts, formats.find(latest[0].format)
     chosen = formats.detect(store, format)
-    return store, places[0] if chosen.receipts_inside else _receipts_beside(target, settings), chosen
+    return store, places[0] if chosen.receipts_inside else _receipts_beside(spot, settings, None), chosen
 
 
-def open_source(place: str, settings: Settings, *, retries: int | None = None) -> Store:
-    """The store of a source. A place that names one object is seen as a folder that holds just that object."""
-    store = open_store(place, settings, retries=retries)
-    if next(iter(store.list()), None) is not None:
-        return store
-    url, named = locate(place, settings)
-    if not url.key:
-        return store
-    folder = open_at(url.parent, named, retries=retries)
-    return OneObject(folder, url.name) if _is_object(folder, url.name) else store
-
-
-def open_stated(place: str, settings: Settings, options: Options) -> tuple[Store, Terms]:
-    """A source to be compared with: its store, which also reads the files elsewhere that it states, and the terms to pin it."""
-    terms, store = _terms(open_source(place, settings), place, "", options, settings, None)
-    return store, terms
+def open_source(place: str, settings: Settings, options: Options | None = None) -> tuple[Store, Terms, str | None]:
+    """A source on its own: its store, what its format is told, and the version that the place names."""
+    spot = _spot(place, settings)
+    terms, store = _terms(_open_source(spot, None), spot, True, "", options or Options(), settings, None)
+    return store, terms, spot.version
 
 
 def open_table(
@@ -112,23 +131,46 @@ def open_table(
 
     Raises `NotFound` where there is no table or no such version.
     """
-    options = options or Options()
-    place, named = formats.table_and_version(place)
-    store = open_source(place, settings)
-    chosen = formats.detect(store, format)
-    terms, store = _terms(store, place, "", options, settings, None)
+    store, terms, named = open_source(place, settings, options)
+    chosen = formats.detect(store, format or ("iceberg" if terms.root is not None else None))
     return store, chosen, chosen.pin(store, named or version, terms)
 
 
+def _spot(place: str, settings: Settings, *, new_at: str | None = None) -> _Spot:
+    """Find ``place``. A table that a catalog does not have yet goes to ``new_at``, or where the catalog puts new ones."""
+    named = catalog_place(place, settings)
+    if named is None:
+        table, version = formats.table_and_version(place)
+        return _Spot(*locate(table, settings), version)
+    catalog = open_catalog(named[0], settings)
+    record = catalog.load(named[1])
+    location = record.location if record is not None else (new_at or catalog.default_location(named[1]))
+    if location is None:
+        raise Config(f"{place}: the catalog does not say where a new table goes; give --location URL")
+    store = settings.catalogs[named[0]].store
+    via = settings.stores[store] if store is not None else None
+    return _Spot(parse(location), via, None, Entry(catalog, named[1], record))
+
+
+def _to_register(place: str | None, settings: Settings) -> Entry | None:
+    if place is None:
+        return None
+    named = catalog_place(place, settings)
+    if named is None:
+        raise Config(f"--register {place}: write CATALOG:namespace.table with a catalog of lake.toml")
+    catalog = open_catalog(named[0], settings)
+    return Entry(catalog, named[1], catalog.load(named[1]))
+
+
 def _terms(
-    source: Store, place: str, target: str, options: Options, settings: Settings, retries: int | None
+    source: Store, spot: _Spot, by_path: bool, target: str, options: Options, settings: Settings, retries: int | None
 ) -> tuple[Terms, Store]:
     """What the format is told, and the source as a store that also reads the places elsewhere that are permitted."""
-    url, named = locate(place, settings)
+    url = spot.url
     mapped = [(stated, *locate(actual, settings)) for stated, actual in options.maps]
-    roots = [(str(actual), via) for _, actual, via in mapped]
+    roots: list[tuple[str, StoreSettings | None]] = [(str(actual), via) for _, actual, via in mapped]
     own = Url("file", "", url.key.rpartition("/")[0]) if url.scheme == "file" else Url(url.scheme, url.authority, "")
-    roots += [(str(own), named), *((canonical(prefix).rstrip("/"), None) for prefix in options.external)]
+    roots += [(str(own), spot.via), *((canonical(prefix).rstrip("/"), None) for prefix in options.external)]
     roots.sort(key=lambda root: len(root[0]), reverse=True)
     opened: dict[str, Store] = {}
 
@@ -143,8 +185,31 @@ def _terms(
 
     maps = tuple((stated, str(actual)) for stated, actual, _ in mapped)
     locations = Locations(source.url, options.location or target, maps=maps, external=options.external)
-    terms = Terms(locations, options.history, options.skip_broken_history)
-    return terms, Elsewhere(source, find)
+    root = _metadata_location(spot.entry) if spot.entry is not None else None
+    return Terms(locations, options.history, options.skip_broken_history, root, by_path), Elsewhere(source, find)
+
+
+def _metadata_location(entry: Entry) -> Callable[[], str]:
+    """What asks the catalog which metadata file is current."""
+
+    def current() -> str:
+        record = entry.catalog.load(entry.identifier)
+        if record is None:
+            raise NotFound(f"{entry.name}: the catalog has no such table")
+        return record.metadata_location
+
+    return current
+
+
+def _open_source(spot: _Spot, retries: int | None) -> Store:
+    """The store of a source. A place that names one object is seen as a folder that holds just that object."""
+    store = spot.open(retries)
+    if spot.entry is not None and spot.entry.record is None:
+        raise NotFound(f"{spot.entry.name}: the catalog has no such table")
+    if next(iter(store.list()), None) is not None or not spot.url.key:
+        return store
+    folder = open_at(spot.url.parent, spot.via, retries=retries)
+    return OneObject(folder, spot.url.name) if _is_object(folder, spot.url.name) else store
 
 
 def _is_object(store: Store, name: str) -> bool:
@@ -155,36 +220,33 @@ def _is_object(store: Store, name: str) -> bool:
     return True
 
 
-def _receipts_beside(place: str, settings: Settings, retries: int | None = None) -> Store:
+def _receipts_beside(spot: _Spot, settings: Settings, retries: int | None) -> Store:
     """The store of receipts of a plain directory, whose listing is the table: ``_lake/<name>/`` beside it."""
-    redirected = _redirected(place, settings, retries)
+    redirected = _redirected(spot, settings, retries)
     if redirected is not None:
         return redirected
-    url, named = locate(place, settings)
-    if not url.key:
+    if not spot.url.key:
         raise Config(
-            f"{url}: a whole bucket of plain files has no place beside it for receipts; set receipts = URL for its store"
+            f"{spot.url}: a whole bucket of plain files has no place beside it for receipts; set receipts = URL for its store"
         )
-    return open_at(url.parent.child(f"_lake/{url.name}"), named, retries=retries)
+    return open_at(spot.url.parent.child(f"_lake/{spot.url.name}"), spot.via, retries=retries)
 
 
-def _redirected(place: str, settings: Settings, retries: int | None = None) -> Store | None:
+def _redirected(spot: _Spot, settings: Settings, retries: int | None) -> Store | None:
     """The store that ``receipts = URL`` of a named store asks for, one folder for each table."""
-    url, named = locate(place, settings)
-    if named is None or named.receipts is None:
+    if spot.via is None or spot.via.receipts is None:
         return None
-    below = url.key.removeprefix(parse(named.url).key).strip("/")
-    return open_store(f"{named.receipts.rstrip('/')}/{below}", settings, retries=retries)
+    below = spot.url.key.removeprefix(parse(spot.via.url).key).strip("/")
+    return open_store(f"{spot.via.receipts.rstrip('/')}/{below}", settings, retries=retries)
 
 
-def _refuse_overlap(source: str, target: str, settings: Settings) -> None:
+def _refuse_overlap(source: _Spot, target: _Spot) -> None:
     """Raise `Config` when one place lies in the other. Equal buckets of two services are two places."""
-    (from_url, from_store), (to_url, to_store) = locate(source, settings), locate(target, settings)
-    if _service(from_store) != _service(to_store):
+    if _service(source.via) != _service(target.via):
         return
-    origin, there = _real(from_url), _real(to_url)
+    origin, there = _real(source.url), _real(target.url)
     if f"{origin}/".startswith(f"{there}/") or f"{there}/".startswith(f"{origin}/"):
-        raise Config(f"{from_url} and {to_url}: one lies in the other; a replica needs a place of its own")
+        raise Config(f"{source.url} and {target.url}: one lies in the other; a replica needs a place of its own")
 
 
 def _real(url: Url) -> str:

@@ -67,20 +67,29 @@ class StoreSettings:
 
 @dataclass(frozen=True, slots=True)
 class CatalogSettings:
-    """``[catalog.NAME]``: a table catalog. ``options`` are its credentials and properties."""
+    """``[catalog.NAME]``: a table catalog. ``options`` are its credentials and properties, ``store`` names the store whose
+    options open its tables' locations.
+    """
 
     name: str
     type: str
     uri: str | None = None
     options: Mapping[str, object] = field(default_factory=dict)
+    store: str | None = None
 
     def resolved_options(self, environ: Mapping[str, str] | None = None) -> dict[str, object]:
         """The options with their references followed. Raises `Config` where one leads nowhere."""
         return _resolve_table(self.options, f"catalog.{self.name}", os.environ if environ is None else environ)
 
+    def resolved_uri(self, environ: Mapping[str, str] | None = None) -> str | None:
+        """The address with its reference followed (that of a database may hold a password). Raises `Config` as above."""
+        if self.uri is None:
+            return None
+        return str(_resolve(self.uri, f"catalog.{self.name}.uri", os.environ if environ is None else environ))
+
     def __repr__(self) -> str:
         uri, options = masked("uri", self.uri), masked("options", self.options)
-        return f"CatalogSettings(name={self.name!r}, type={self.type!r}, uri={uri!r}, options={options})"
+        return f"CatalogSettings(name={self.name!r}, type={self.type!r}, uri={uri!r}, options={options}, store={self.store!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +157,7 @@ class Settings:
             named = {"url": store.url, "transport": store.transport, "receipts": store.receipts, **store.options}
             yield from ((f"store.{store.name}", key, value) for key, value in named.items() if value is not None)
         for catalog in self.catalogs.values():
-            named = {"type": catalog.type, "uri": catalog.uri, **catalog.options}
+            named = {"type": catalog.type, "uri": catalog.uri, "store": catalog.store, **catalog.options}
             yield from ((f"catalog.{catalog.name}", key, value) for key, value in named.items() if value is not None)
         for dataset in self.datasets.values():
             owner = f"dataset.{dataset.name}"

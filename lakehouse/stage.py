@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable
 
 from lakehouse.checksum import sha256_hex
 from lakehouse.errors import Conflict
@@ -20,10 +20,8 @@ def put_staged(
     origin: Origin = "staged",
     source_etag: str | None = None,
     same: Callable[[bytes, bytes], bool] = bytes.__eq__,
-    damaged: Container[str] = (),
 ) -> Written:
-    """Put ``data`` if-absent; what lies there already is adopted when it is the ``same``, and overwritten when it is ``damaged``
-    (paths that an unfinished run of ours found not to hold what was sent).
+    """Put ``data`` if-absent; what lies there already is adopted when it is the ``same``.
 
     Raises `Conflict` for other content under that name; it stays.
     """
@@ -34,9 +32,7 @@ def put_staged(
         if same(there, data):
             info = target.head(path)
             return Written(path, len(there), sha256_hex(there), "adopted", source_etag, info.etag, info.checksum, True)
-        if path not in damaged:
-            raise Conflict(
-                f"{target.url}/{path}: lies there with other content than the source has under that name; nothing was overwritten"
-            ) from None
-        put = target.put(path, data, size=len(data))
+        raise Conflict(
+            f"{target.url}/{path}: lies there with other content than the source has under that name; nothing was overwritten"
+        ) from None
     return Written(path, len(data), sha256_hex(data), origin, source_etag, put.etag, put.checksum, target.traits.confirms_put)

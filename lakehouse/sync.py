@@ -18,7 +18,7 @@ Whatever fails and whenever: the target's readers see the old version or the new
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -27,6 +27,7 @@ from lakehouse.checksum import sha256_hex
 from lakehouse.claim import Run, claim
 from lakehouse.config import Settings, load
 from lakehouse.errors import Config, Conflict, NotFound, Unsupported, Verification
+from lakehouse.mending import Mending
 from lakehouse.options import Options
 from lakehouse.pending import Pending, read_pending
 from lakehouse.plan import Counts, Plan, is_same, make_plan
@@ -36,7 +37,7 @@ from lakehouse.receipt import Chain, Level, Receipt, lowest
 from lakehouse.replica import Replica, open_replica
 from lakehouse.result import SyncResult, result_of
 from lakehouse.store import ObjectInfo
-from lakehouse.table import Staged, Written
+from lakehouse.table import Held, Staged, TableVersion, Written
 from lakehouse.transfer import Outcome, transfer
 from lakehouse.verify import Finding, Report, confirm
 
@@ -58,6 +59,7 @@ def sync(
     location: str | None = None,
     history: str = "all",
     skip_broken_history: bool = False,
+    register: str | None = None,
     workers: int = 16,
     retries: int | None = None,
     settings: Settings | None = None,
@@ -72,7 +74,7 @@ def sync(
     started = datetime.now(UTC)
     options = Options(
         version, level, checksum, delete, in_place, workers, tuple((maps or {}).items()), tuple(allow_external), location,
-        history, skip_broken_history,
+        history, skip_broken_history, register,
     )  # fmt: skip
     replica = open_replica(source, target, format, settings or load(), retries=retries, options=options)
     return _Run(replica, options, progress, started=started).run()
@@ -93,13 +95,14 @@ def plan(
     location: str | None = None,
     history: str = "all",
     skip_broken_history: bool = False,
+    register: str | None = None,
     settings: Settings | None = None,
     progress: Progress = silent,
 ) -> Plan:
     """What `sync` with the same arguments would do. Nothing is written anywhere."""
     options = Options(
         version, level, checksum, delete, in_place, 1, tuple((maps or {}).items()), tuple(allow_external), location, history,
-        skip_broken_history,
+        skip_broken_history, register,
     )  # fmt: skip
     return _Run(open_replica(source, target, format, settings or load(), options=options), options, progress).plan()
 
@@ -139,14 +142,13 @@ class _Run:
         written, missing = self._transfer(plan)
         if self.options.checksum and not plan.deletions and self._is_level(plan) and all(w.origin == "adopted" for w in written):
             return self._unchanged()
-        staged = self.replica.format.stage(
-            self.replica.source, self.replica.target, plan.version, plan.held, frozenset(self._damaged())
-        )
+        staged = self.replica.format.stage(self.replica.source, self.replica.target, plan.version, plan.held)
         objects = [*written, *staged.written]
         proven = self._verify(plan, [*objects, *self._metadata_found_there(plan, staged, objects)])
         self.replica.format.recheck(self.replica.source, plan.version)
         receipt, sha256 = self._claim(plan, staged, proven, missing)
         publish(self.replica.target, staged.publications, self.progress)
+        self._register(receipt.root.path)
         self._delete(plan)
         receipts_of.finish(self.replica.receipts, receipt, anew=self.chain.broken)
         return self._result(receipt, sha256, unchanged=False)
@@ -160,6 +162,9 @@ class _Run:
         if not asked or lowest(receipt.proof, self.options.level) != self.options.level:
             return False
         self.chain = Chain(receipt, sha256={receipt.number: sha256})
+        entry = self.replica.registration
+        if entry is not None and entry.standing([receipt.base]) is None and entry.is_root:
+            return False
         return self.replica.format.is_unchanged(self.replica.source, self.replica.target, receipt.base, self.replica.terms)
 
     @property
@@ -178,15 +183,9 @@ class _Run:
         self.chain = receipts_of.read_chain(replica.receipts)
         known = self._target_state()
         finished, anew = self.chain.finished, options.checksum
-        held = replica.format.since(
-            replica.source,
-            replica.target,
-            version,
-            finished.base if finished else None,
-            [receipt.base for receipt in self.chain.later],
-        )
-        ahead = held is not None and held.id == version.id
-        if finished is not None and ahead and replica.format.receipts_inside and version.id != finished.version:
+        held = self._held(version)
+        ahead = held is not None and held.id == version.id and replica.format.receipts_inside and not replica.format.renumbers
+        if finished is not None and ahead and version.id != finished.version:
             raise Conflict(
                 f"{replica.target.url}: stands at version {finished.version} already, ahead of {version.id}; "
                 "a replica is never rolled back"
@@ -209,6 +208,16 @@ class _Run:
             plan.read_back_bytes = plan.copy.bytes
         return plan
 
+    def _held(self, version: TableVersion) -> Held | None:
+        """Step 3: what the target holds whole. Raises `Conflict` where somebody else committed, in a catalog too."""
+        replica, finished = self.replica, self.chain.finished
+        base, unfinished = finished.base if finished else None, [receipt.base for receipt in self.chain.later]
+        if replica.registration is not None:
+            standing = replica.registration.standing([*unfinished[::-1], *([base] if base else [])])
+            if replica.registration.is_root:
+                base, unfinished = standing, []
+        return replica.format.since(replica.source, replica.target, version, base, unfinished)
+
     def _target_state(self) -> dict[str, Written]:
         """What earlier runs recorded of the target; takes its listing where an unfinished run or a stranger may have written.
 
@@ -226,11 +235,16 @@ class _Run:
             self.chain, known = receipts_of.broken_chain(replica.receipts), {}
         self.present = {info.path: info for info in replica.target.list()}
         self.noted = {path: noted for path, noted in (pending or {}).items() if is_same(noted, self.present.get(path))}
+        self._mend()
         return known | self.noted
 
-    def _damaged(self) -> Iterator[str]:
-        """What an unfinished run of ours found not to be what was sent, while it is still that object."""
-        return (path for path, noted in self.noted.items() if noted.origin == "damaged")
+    def _mend(self) -> None:
+        """What an unfinished run of ours found damaged counts as not there from now on."""
+        damaged = {path: noted for path, noted in self.noted.items() if noted.origin == "damaged"}
+        if damaged:
+            self.noted = {path: noted for path, noted in self.noted.items() if path not in damaged}
+            self.replica = replace(self.replica, target=Mending(self.replica.target, damaged))
+            self.present = {info.path: info for info in self.replica.target.list()}
 
     def _known(self, upto: int) -> dict[str, Written]:
         return receipts_of.known_objects(self.replica.receipts, upto, self.chain.finished.number if self.chain.finished else 0)
@@ -327,11 +341,7 @@ class _Run:
 
     def _left_behind(self, fresh: set[str]) -> list[Written]:
         """What unfinished runs brought over or published: ours, and from now on recorded as found there."""
-        left = {
-            path: replace(noted, origin="adopted")
-            for path, noted in self.noted.items()
-            if path not in fresh and noted.origin != "damaged"
-        }
+        left = {path: replace(noted, origin="adopted") for path, noted in self.noted.items() if path not in fresh}
         for unfinished in self.chain.later:
             for written in receipts_of.read_inventory(self.replica.receipts, unfinished.inventory):
                 if written.origin == "published" and written.path not in fresh and self._holds(written):
@@ -349,6 +359,11 @@ class _Run:
         run = Run(self.replica, self.chain, self.options.level, self.id, self.started, frozenset(self.noted))
         return claim(run, plan, staged, proven, missing)
 
+    def _register(self, root: str) -> None:
+        """The last part of step 9: the catalog's entry."""
+        if self.replica.registration is not None:
+            self.replica.registration.enter(root)
+
     def _delete(self, plan: Plan) -> None:
         """Remove from a plain directory what the source no longer has; the plan saw that it is still what we wrote."""
         for path in plan.deletions:
@@ -358,6 +373,7 @@ class _Run:
         finished = self.chain.finished
         if finished is None:
             raise Conflict(f"{self.replica.target.url}: its receipts vanished while we looked; run again")
+        self._register(finished.root.path)
         parts = (finished.copied, finished.rewritten, finished.kept)
         kept = Counts(sum(part.files for part in parts), sum(part.bytes for part in parts))
         nothing = replace(finished, copied=Counts(), kept=kept, rewritten=Counts())

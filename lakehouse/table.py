@@ -61,15 +61,15 @@ class Terms:
     """The terms under which a version is pinned.
 
     ``locations``: where the files that it states lie, and where they go. ``history`` (Delta): ``all``, ``none`` or ``since:V``.
-    ``skip_broken_history`` (Iceberg): leave out older snapshots whose metadata is gone instead of refusing the table. ``root``
-    (Iceberg): the address of the metadata file that the source's catalog names. ``by_path``: readers find the target by path, not
-    by a catalog.
+    ``skip_broken_history`` (Iceberg): leave out older snapshots whose metadata is gone, not refuse the table. ``root`` (Iceberg):
+    asks the source's catalog for the address of its current metadata file. ``by_path``: readers find the target by path, not by
+    a catalog.
     """
 
     locations: Locations
     history: str = "all"
     skip_broken_history: bool = False
-    root: str | None = None
+    root: Callable[[], str] | None = None
     by_path: bool = True
 
 
@@ -247,6 +247,11 @@ class TableFormat(Protocol):
         """True when receipts lie below the table (``_lake/``); False where the listing is the table (beside it)."""
         ...
 
+    @property
+    def renumbers(self) -> bool:
+        """True when a version has another id at the target (Iceberg's roots are numbered there); False when it keeps its own."""
+        ...
+
     def detect(self, store: Store) -> bool:
         """Whether a table of this format lies at the root of ``store``. A few requests, whatever the table's size."""
         ...
@@ -280,13 +285,8 @@ class TableFormat(Protocol):
         """
         ...
 
-    def stage(
-        self, source: Store, target: Store, version: TableVersion, held: Held | None, damaged: frozenset[str] = frozenset()
-    ) -> Staged:
-        """Put everything that no reader can see yet, and say what is left to publish. Doing it again changes nothing.
-
-        ``damaged``: paths at the target that an unfinished run of ours found not to hold what was sent; they are put again.
-        """
+    def stage(self, source: Store, target: Store, version: TableVersion, held: Held | None) -> Staged:
+        """Put everything that no reader can see yet, and say what is left to publish. Doing it again changes nothing."""
         ...
 
     def recheck(self, source: Store, version: TableVersion) -> None:
@@ -297,6 +297,14 @@ class TableFormat(Protocol):
         """The paths of the metadata objects that make up ``version`` in ``store`` (log, checkpoints, manifests).
 
         ``essential``: only those that two places of one version must have in common; not what merely helps readers.
+        """
+        ...
+
+    def differences(self, source: Store, target: Store, version: TableVersion, root: str) -> Iterator[tuple[str, str]]:
+        """The metadata that `stage` writes anew, made once more from the source and held against what lies at the target.
+
+        Gives the path at the target and what is wrong, for each object that does not say what the source says. ``root`` is the
+        root there.
         """
         ...
 

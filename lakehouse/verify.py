@@ -19,7 +19,7 @@ from lakehouse.plan import Counts
 from lakehouse.progress import Progress, ProgressEvent, silent
 from lakehouse.ranges import RangePool
 from lakehouse.receipt import Level, Receipt, lowest
-from lakehouse.replica import open_stated, open_target
+from lakehouse.replica import open_source, open_target
 from lakehouse.store import ObjectInfo, Store
 from lakehouse.table import TableFormat, Terms, Written
 
@@ -92,25 +92,24 @@ def verify(
     level: Level = "bytes",
     format: str | None = None,
     expect_receipt: str | None = None,
-    workers: int = 16,
     maps: Mapping[str, str] | None = None,
     allow_external: Sequence[str] = (),
+    workers: int = 16,
     settings: Settings | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Prove the replica at ``target``: against its receipts alone, or against the source ``against`` too.
 
-    ``maps`` and ``allow_external`` say, as in a sync, where files lie that ``against`` states elsewhere.
-    ``expect_receipt`` is the SHA-256 that an earlier sync printed: the receipt there must be that one. Differences are
-    findings of the report (`Report.raise_for_findings`), not exceptions.
+    ``maps`` and ``allow_external`` say where files of ``against`` lie, as in `lakehouse.sync`. ``expect_receipt`` is the SHA-256
+    that an earlier sync printed: the receipt there must be that one. Differences are findings of the report
+    (`Report.raise_for_findings`), not exceptions.
     Raises `NotFound` where no table, or neither a receipt nor a source is there, and `Unsupported` for level rows.
     """
     if level == "rows":
         raise Unsupported("--level rows is not offered yet: bytes is the strongest proof of this version")
     settings = settings or load()
-    store, receipts, table_format = open_target(target, format, settings)
     options = Options(maps=tuple((maps or {}).items()), external=tuple(allow_external))
-    source, terms = open_stated(against, settings, options) if against is not None else (None, None)
+    store, receipts, table_format = open_target(target, format, settings)
     return audit(
         store,
         receipts,
@@ -118,8 +117,7 @@ def verify(
         level=level,
         workers=workers,
         progress=progress,
-        against=source,
-        terms=terms,
+        against=open_source(against, settings, options) if against is not None else None,
         expect_receipt=expect_receipt,
     )
 
@@ -184,8 +182,7 @@ def audit(
     level: Level,
     workers: int,
     progress: Progress,
-    against: Store | None = None,
-    terms: Terms | None = None,
+    against: tuple[Store, Terms | None, str | None] | None = None,
     expect_receipt: str | None = None,
 ) -> Report:
     """Hold a replica against its receipts alone, and against the source ``against`` too when given.
@@ -209,7 +206,8 @@ def audit(
             Finding("receipt", report.receipt or "_lake", f"has SHA-256 {report.receipt_sha256}, expected was {expect_receipt}")
         )
     if against is not None:
-        _add_source(report, expected, against, table_format, terms, workers=workers)
+        root = vouching[0].root.path if vouching else table_format.pin(target).root
+        _add_source(report, expected, target, root, against, table_format, workers=workers)
     _check_objects(report, target, expected.values(), workers=workers, progress=progress)
     if report.ok:
         root = vouching[0].root.path if vouching else ""
@@ -237,9 +235,10 @@ def _vouching(target: Store, receipts: Store) -> tuple[Receipt, str] | None:
 def _add_source(
     report: Report,
     expected: dict[str, Written],
-    source: Store,
+    target: Store,
+    root: str,
+    against: tuple[Store, Terms | None, str | None],
     table_format: TableFormat,
-    terms: Terms | None,
     *,
     workers: int,
 ) -> None:
@@ -247,7 +246,8 @@ def _add_source(
 
     Of the metadata only what any two places of one version have in common is compared: checkpoints and hints come and go.
     """
-    version = table_format.pin(source, (report.version or None) if table_format.receipts_inside else None, terms)
+    source, terms, named = against
+    version = table_format.pin(source, (report.version or named) if table_format.receipts_inside else None, terms)
     report.version = report.version or version.id
     paths = {file.path: file.source for file in table_format.files(source, version) if file.required}
     paths.update((path, path) for path in table_format.metadata_files(source, version, essential=True))
@@ -263,6 +263,8 @@ def _add_source(
                 expected[path] = outcome
             elif expected[path].sha256 != outcome.sha256:
                 report.findings.append(Finding("differs", path, "the source holds other bytes than the receipts record"))
+    different = table_format.differences(source, target, version, root) if root else ()
+    report.findings += [Finding("differs", path, what) for path, what in different]
     report.source_checked = report.ok
 
 
@@ -301,7 +303,8 @@ def _check_whole(
     except LakeError as error:
         report.findings.append(Finding("differs", "", f"the replica cannot be read as a table: {error}"))
         return
-    if table_format.receipts_inside and version.id != report.version and version.root != root:
+    level = version.root == root if table_format.renumbers else version.id == report.version
+    if root and not level:
         report.findings.append(
             Finding("extra", version.root, f"the table stands at version {version.id}, the receipts vouch for {report.version}")
         )

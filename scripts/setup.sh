@@ -24,8 +24,20 @@ setup() {
         echo "setting up .venv (once)…" >&2
         "$python" -m venv .venv
         .venv/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-        .venv/bin/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[s3,gcs,azure,demo]"
+        .venv/bin/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[s3,gcs,azure,catalogs,glue,demo]"
         echo "$wanted" > .venv/.ready
     fi
     export PATH="$root/.venv/bin:$PATH"
+}
+
+# DuckDB 1.5.5 with its Iceberg extension, in an environment of its own: a reader for tests that shares no code with the project.
+setup_duckdb_reader() {
+    local reader=".tools/duckdb-1.5.5"
+    if [ ! -f "$reader/.ready" ]; then
+        echo "setting up $reader (once)…" >&2
+        .venv/bin/python -m venv --clear "$reader"
+        "$reader/bin/python" -m pip install --quiet --no-deps \
+            duckdb==1.5.5 duckdb-extension-iceberg==1.5.5 duckdb-extension-avro==1.5.5
+        touch "$reader/.ready"
+    fi
 }

@@ -33,6 +33,8 @@ config_kwargs = { max_pool_connections = 50 }
 type = "rest"
 uri = "https://polaris.acme.example/api/catalog"
 credential = "env:POLARIS_CREDENTIAL"
+store = "aws"
+properties = { "header.x-realm" = "acme" }
 
 [dataset.driver_stats]
 table = "aws:features/driver_stats"
@@ -68,7 +70,9 @@ def test_the_example_of_the_documentation_is_read_whole(tmp_path: Path) -> None:
         "secret": "s",
         "config_kwargs": {"max_pool_connections": 50},
     }
-    assert found.catalogs["polaris"].type == "rest"
+    polaris = found.catalogs["polaris"]
+    assert (polaris.type, polaris.uri, polaris.store) == ("rest", "https://polaris.acme.example/api/catalog", "aws")
+    assert polaris.resolved_options({"POLARIS_CREDENTIAL": "id:pw"}) == {"credential": "id:pw", "header.x-realm": "acme"}
     dataset = found.datasets["driver_stats"]
     assert (dataset.table, dataset.format) == ("aws:features/driver_stats", "delta")
     replica = dataset.replicas[0]
@@ -133,6 +137,12 @@ class TestWhatIsRefused:
             ('[dataset.a]\ntable = "x"\nreplica = ["y"]', "dataset.a.replica.0: must be a table"),
             ('[dataset.a]\ntable = "mino:x"\n[store.minio]\nurl = "s3://b"', "no store or catalog 'mino'; did you mean 'minio'?"),
             ('[store.a]\nurl = "s3://b"\n[dataset.a]\ntable = "x"', "[store.a] and [dataset.a] share one name"),
+            (
+                '[catalog.a]\ntype = "sql"\nstore = "mino"\n[store.minio]\nurl = "s3://b"',
+                "no store 'mino'; did you mean 'minio'?",
+            ),
+            ('[catalog.a]\nuri = "x"', "catalog.a: needs the key 'type'"),
+            ('[catalog.a]\ntype = "sql"\nwarehous = "x"', "did you mean 'warehouse'?"),
             ('[store.a-b]\nurl = "s3://b"\n[catalog.a_b]\ntype = "rest"', "share one name"),
             ('[store.file]\nurl = "s3://b"', "is not 'file'"),
             ('[store."a b"]\nurl = "s3://b"', "a name is letters"),
@@ -240,6 +250,20 @@ class TestPaths:
         assert found.datasets["d"].table == str(tmp_path / "t")
         assert found.datasets["d"].replicas[0].to == "here:t"
 
+    @pytest.mark.parametrize(
+        ("uri", "found"),
+        [
+            ("sqlite:///catalog.db", "sqlite:///{}/catalog.db"),
+            ("sqlite:////srv/catalog.db", "sqlite:////srv/catalog.db"),
+            ("sqlite:///:memory:", "sqlite:///:memory:"),
+            ("postgresql://host/catalog", "postgresql://host/catalog"),
+            ("env:CATALOG", "env:CATALOG"),
+        ],
+    )
+    def test_a_database_file_of_a_catalog_lies_beside_the_file(self, tmp_path: Path, uri: str, found: str) -> None:
+        catalog = read(tmp_path, f'[catalog.c]\ntype = "sql"\nuri = "{uri}"\n').catalogs["c"]
+        assert catalog.uri == found.format(tmp_path)
+
     def test_addresses_and_absolute_paths_stay_as_they_are(self, tmp_path: Path) -> None:
         text = '[store.a]\nurl = "/srv/x"\n[store.b]\nurl = "s3a://b//c/../d"\n[store.c]\nurl = "file:///x"\n'
         assert [store.url for store in read(tmp_path, text).stores.values()] == ["/srv/x", "s3a://b//c/../d", "file:///x"]
@@ -271,6 +295,21 @@ secret_values = st.text(string.ascii_letters + string.digits + "+/=", min_size=1
 
 
 class TestSecrets:
+    def test_a_password_in_the_address_of_a_catalog_is_never_shown_and_may_be_a_reference(self, tmp_path: Path) -> None:
+        literal = read(tmp_path, '[catalog.c]\ntype = "sql"\nuri = "postgresql://lake:hunter2-pw@host/c"\n')
+        shown = repr(literal) + repr(literal.catalogs["c"]) + json.dumps(list(literal.entries()))
+        assert "hunter2" not in shown
+        assert literal.warnings() == (
+            f"{tmp_path / 'lake.toml'}: catalog.c.uri is a literal secret; write env:NAME or file:/path instead",
+        )
+        referenced = read(tmp_path, '[catalog.c]\ntype = "sql"\nuri = "env:CATALOG"\n')
+        environ = {"CATALOG": "postgresql://lake:hunter2-pw@host/c"}
+        assert referenced.warnings() == ()
+        assert referenced.catalogs["c"].resolved_uri(environ) == environ["CATALOG"]
+        assert referenced.secrets(environ) == {environ["CATALOG"]}
+        with pytest.raises(Config, match=r"catalog\.c\.uri: refers to"):
+            referenced.catalogs["c"].resolved_uri({})
+
     @pytest.mark.parametrize("key", SECRET_KEYS)
     @given(value=secret_values)
     @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -56,6 +56,10 @@ def sync(
     skip_broken_history: Annotated[
         bool, typer.Option("--skip-broken-history", help="Iceberg: leave out older snapshots that can no longer be read.")
     ] = False,
+    register_: Annotated[
+        str | None,
+        typer.Option("--register", metavar="CATALOG:IDENT", help="Iceberg: enter TARGET in a catalog once it is published."),
+    ] = None,
     workers: WorkersOption = 16,
     retries: Annotated[int | None, typer.Option("--retries", min=0, max=100, help="Attempts after a failed request.")] = None,
 ) -> int:
@@ -76,6 +80,7 @@ def sync(
         "location": location,
         "history": history,
         "skip_broken_history": skip_broken_history,
+        "register": register_,
         "settings": session.settings,
     }
     if dry_run:

@@ -8,7 +8,17 @@ import typer
 
 import lakehouse
 from lakehouse_cli import output
-from lakehouse_cli.options import LEVEL_HELP, FormatOption, Level, Session, WorkersOption, command
+from lakehouse_cli.options import (
+    LEVEL_HELP,
+    ExternalOption,
+    FormatOption,
+    Level,
+    MapOption,
+    Session,
+    WorkersOption,
+    command,
+    maps,
+)
 from lakehouse_cli.schemas import VerifyDocument
 
 __all__ = ["register"]
@@ -25,6 +35,8 @@ def verify(
     expect_receipt: Annotated[
         str | None, typer.Option("--expect-receipt", metavar="SHA256", help="The SHA-256 that the newest receipt must have.")
     ] = None,
+    map_: MapOption = None,
+    allow_external: ExternalOption = None,
     workers: WorkersOption = 16,
 ) -> int:
     """Hold a replica against its receipts, object by object; no source is needed.
@@ -44,6 +56,8 @@ def verify(
             level=level,
             format=table_format,
             expect_receipt=expect_receipt,
+            maps=maps(map_),
+            allow_external=allow_external or (),
             workers=workers,
             settings=session.settings,
             progress=progress,

@@ -92,7 +92,7 @@ class TestTheWholeCommand:
         named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # no shell may be running the tests
         assert "_LAKE_COMPLETE" in lake("--show-completion", "bash", **named).stdout
         offered = lake(_LAKE_COMPLETE="complete_bash", COMP_WORDS="lake sync --l", COMP_CWORD="2").stdout.split()
-        assert offered == ["--level", "--log-format"]
+        assert offered == ["--level", "--location", "--log-format"]
 
     def test_a_closed_pipe_is_no_traceback(self, lake: Lake) -> None:
         for number in range(3000):

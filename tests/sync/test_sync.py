@@ -40,7 +40,7 @@ def verify(places: Places, *, against: bool = False, expect_receipt: str | None 
     replica = places.replica()
     return audit(
         replica.target, replica.receipts, replica.format, level="bytes", workers=4, progress=lambda _: None,
-        against=replica.source if against else None, expect_receipt=expect_receipt,
+        against=(replica.source, None, None) if against else None, expect_receipt=expect_receipt,
     )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ class DeltaFormat:
 
     name = "delta"
     receipts_inside = True
+    renumbers = False
 
     def detect(self, store: Store) -> bool:
         """Whether ``_delta_log/`` holds anything. One request."""
@@ -88,12 +89,10 @@ class DeltaFormat:
                 yield TableFile(path, info.size, False, info.etag, info.checksum, origin=origins.get(path))
         gone.files = len(wanted)
 
-    def stage(
-        self, source: Store, target: Store, version: TableVersion, held: Held | None, damaged: frozenset[str] = frozenset()
-    ) -> Staged:
+    def stage(self, source: Store, target: Store, version: TableVersion, held: Held | None) -> Staged:
         """See `order.stage_log`."""
         delta = _delta(version)
-        return stage_log(delta.as_replicated(source), target, delta, None if held is None else int(held.id), damaged)
+        return stage_log(delta.as_replicated(source), target, delta, None if held is None else int(held.id))
 
     def recheck(self, source: Store, version: TableVersion) -> None:
         """The pinned commit and the base of the history are still there."""
@@ -125,6 +124,10 @@ class DeltaFormat:
         yield from sorted({info.path for info in log.carried(delta.span)} | checkpoints)
         if log.hint is not None:
             yield HINT
+
+    def differences(self, source: Store, target: Store, version: TableVersion, root: str) -> Iterator[tuple[str, str]]:
+        """None: what two places have in common is the same byte for byte (`metadata_files`)."""
+        return iter(())
 
     def describe(self, store: Store, version: TableVersion) -> Description:
         """Columns and properties from the newest metaData, counts from the replayed log."""

@@ -42,9 +42,7 @@ __all__ = ["stage_log"]
 _WORKERS = 8
 
 
-def stage_log(
-    source: Store, target: Store, version: DeltaVersion, since: int | None, damaged: frozenset[str] = frozenset()
-) -> Staged:
+def stage_log(source: Store, target: Store, version: DeltaVersion, since: int | None) -> Staged:
     """Put what no reader can see yet, and name the rest in order (see above).
 
     What the target holds already is left out of what only helps readers, so a run that died half-way is completed by the
@@ -53,7 +51,7 @@ def stage_log(
     theirs = read_log(target)
     held = _held(theirs, version.number)
     if held is None:
-        written = tuple(_stage_unreadable(source, target, version, damaged))
+        written = tuple(_stage_unreadable(source, target, version))
         _refuse_newer(target, version.number)
         root = _base_parts(version)
         return Staged(
@@ -98,7 +96,7 @@ def _base_parts(version: DeltaVersion) -> list[str]:
     return [part.path for part in version.log.checkpoints[span.first][0]]
 
 
-def _stage_unreadable(source: Store, target: Store, version: DeltaVersion, damaged: frozenset[str]) -> Iterator[Written]:
+def _stage_unreadable(source: Store, target: Store, version: DeltaVersion) -> Iterator[Written]:
     """The base's sidecars, commits downwards to the base (a checkpoint's own commit with them) and their checksum files.
 
     Several at a time: while the base is missing no reader can open the table, so their order decides nothing.
@@ -110,7 +108,7 @@ def _stage_unreadable(source: Store, target: Store, version: DeltaVersion, damag
             wanted.append(log.crcs[number])
         if number in log.commits and (number > span.first or span.checkpoint):
             wanted.append(log.commits[number])
-    for _, outcome in each(lambda info: put_localised(source, target, info, damaged), wanted, workers=_WORKERS):
+    for _, outcome in each(lambda info: put_localised(source, target, info), wanted, workers=_WORKERS):
         if isinstance(outcome, LakeError):
             raise outcome
         yield outcome
@@ -123,11 +121,11 @@ def _refuse_newer(target: Store, number: int) -> None:
             raise Transfer(f"{target.url}: another sync brought {info.path} meanwhile; run again")
 
 
-def put_localised(source: Store, target: Store, info: ObjectInfo, damaged: frozenset[str] = frozenset()) -> Written:
+def put_localised(source: Store, target: Store, info: ObjectInfo) -> Written:
     """Put one object of the source's log, localised, if-absent; an equal one that lies there is adopted."""
     data = _get(source, info.path)
     origin: Origin = "rewritten" if isinstance(source, Localised) and source.is_rewritten(info.path) else "staged"
-    return put_staged(target, info.path, data, origin=origin, source_etag=info.etag, damaged=damaged)
+    return put_staged(target, info.path, data, origin=origin, source_etag=info.etag)
 
 
 def _upwards(source: Store, version: DeltaVersion, numbers: Iterable[int]) -> Iterator[Publication]:

@@ -21,10 +21,10 @@ _WORKERS = 8
 def newest_common(source: Store, target: Store, version: DeltaVersion, base: Base | None) -> str | None:
     """The newest version up to ``version`` that a finished sync left at the target, or None without one.
 
-    Commit ``base.id`` must be byte for byte the same in both stores (absolute paths localised, as ``source`` shows it), and so must every later commit that the target holds:
-    equal bytes name equal files, so that proves one history, whatever became of ``metaData.id`` since (REPLACE TABLE may
-    change it). Where the source has cleaned that commit away, ``metaData.id`` decides and a gap is left. What readers may read
-    instead of commits is held against the source too (see `extras`).
+    Commit ``base.id`` must be byte for byte the same in both stores (with localised paths, as ``source`` shows it), and so must
+    every later commit that the target holds: equal bytes name equal files, so that proves one history, whatever became of
+    ``metaData.id`` since (REPLACE TABLE may change it). Where the source has cleaned that commit away, ``metaData.id`` decides and
+    a gap is left. What readers may read instead of commits is held against the source too (see `extras`).
 
     Raises `Conflict` when the target has commits of its own, is ahead of the source, or holds another table.
     """
@@ -81,17 +81,14 @@ def _compare_base(source: Store, target: Store, version: DeltaVersion, base: Bas
 
 
 def _compare_seeded(source: Store, target: Store, version: DeltaVersion, theirs: Log) -> None:
-    """No receipt: a log at the target is an unfinished first sync or was brought there by other means. It must be equal.
-
-    Commits that nobody can read yet may be damaged ones of ours, so staging judges them: it alone knows which those are.
-    """
+    """No receipt: a log at the target is an unfinished first sync or was brought there by other means. It must be equal."""
     readable = theirs.newest is not None and theirs.span(theirs.newest) is not None
     if not readable and theirs.newest is not None and theirs.newest > version.number:
         raise Conflict(
             f"{target.url}: holds the commits of an unfinished sync up to version {theirs.newest}; publishing version "
             f"{version.number} would show them: sync version {theirs.newest} or a newer one, or choose another target"
         )
-    compare_commits(source, target, version.log, theirs, after=-1 if readable else version.span.last)
+    compare_commits(source, target, version.log, theirs, after=-1 if readable else version.span.first - 1)
 
 
 def compare_commits(source: Store, target: Store, ours: Log, theirs: Log, *, after: int) -> None:

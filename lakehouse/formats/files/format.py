@@ -74,6 +74,7 @@ class FilesFormat:
 
     name = "files"
     receipts_inside = False
+    renumbers = False
 
     def detect(self, store: Store) -> bool:
         """Never: only ``--format files`` says that a listing is all there is to know."""
@@ -115,9 +116,7 @@ class FilesFormat:
             last = info.path.rpartition("/")[2] in LAST
             yield TableFile(info.path, info.size, etag=info.etag, checksum=info.checksum, last=last)
 
-    def stage(
-        self, source: Store, target: Store, version: TableVersion, held: Held | None, damaged: frozenset[str] = frozenset()
-    ) -> Staged:
+    def stage(self, source: Store, target: Store, version: TableVersion, held: Held | None) -> Staged:
         """Nothing: a folder is its files."""
         return Staged((), (), "")
 
@@ -128,6 +127,10 @@ class FilesFormat:
 
     def metadata_files(self, store: Store, version: TableVersion, *, essential: bool = False) -> Iterator[str]:
         """None: a folder is its files."""
+        return iter(())
+
+    def differences(self, source: Store, target: Store, version: TableVersion, root: str) -> Iterator[tuple[str, str]]:
+        """None: nothing is rewritten."""
         return iter(())
 
     def describe(self, store: Store, version: TableVersion) -> Description:

@@ -1,61 +1,208 @@
-"""Apache Iceberg: told apart from the other formats, so that a table is refused by name instead of half carried."""
+"""`IcebergFormat`: what the library knows of Iceberg tables, method by method in the order in which a sync calls them."""
 
 # ruff: noqa: ARG002  (the contract names more than each format needs)
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Never
 
-from lakehouse.errors import Unsupported
+from lakehouse.errors import NotFound, Transfer
+from lakehouse.formats.iceberg.held import IcebergHeld, held_at, roots_at
+from lakehouse.formats.iceberg.look import description, history_of
+from lakehouse.formats.iceberg.manifest import Entry
+from lakehouse.formats.iceberg.metadata import statistics_of
+from lakehouse.formats.iceberg.relocate import differences_of, stage_version
+from lakehouse.formats.iceberg.root import (
+    FOLDER,
+    HINT,
+    find_root,
+    hinted_names,
+    is_metadata_name,
+    metadata_names,
+    number_of,
+    read_root,
+)
+from lakehouse.formats.iceberg.tree import EXISTING, POSITION_DELETES, growth, live_entries
+from lakehouse.formats.iceberg.version import IcebergVersion, iceberg, pin_version
+from lakehouse.parallel import every
 from lakehouse.store import Store
-from lakehouse.table import Base, Commit, Description, Held, Staged, TableFile, TableVersion, Terms
+from lakehouse.table import Base, Commit, Description, Held, Remark, Staged, TableFile, TableVersion, Terms
 
 __all__ = ["IcebergFormat"]
 
+_WORKERS = 16
 
-def _refuse(store: Store) -> Never:
-    raise Unsupported(f"{store.url}: Iceberg tables are not carried yet")
+
+def _held(held: Held | None) -> IcebergHeld | None:
+    if held is not None and not isinstance(held, IcebergHeld):
+        raise TypeError(f"not what `IcebergFormat.since` gave: {held!r}")
+    return held
 
 
 class IcebergFormat:
-    """Finds Iceberg tables on an object store. Everything but `detect` raises `Unsupported`."""
+    """Iceberg tables of format versions 1 to 3, found by path or by a catalog."""
 
     name = "iceberg"
     receipts_inside = True
+    renumbers = True
 
     def detect(self, store: Store) -> bool:
-        """Whether ``metadata/`` holds a table metadata file (Iceberg spec, "Naming for file system tables") or a hint."""
-        endings = (".metadata.json", ".metadata.json.gz", ".gz.metadata.json", "/version-hint.text")
-        return any(found.path.endswith(endings) for found in store.list("metadata", recursive=False))
+        """Whether ``metadata/`` holds a table metadata file (spec, "File System Tables") or a hint."""
+        return any(
+            found.path == HINT or is_metadata_name(found.path.rpartition("/")[2]) for found in store.list(FOLDER, recursive=False)
+        )
 
     def is_unchanged(self, source: Store, target: Store, base: Base, terms: Terms | None = None) -> bool:
-        return False
+        """The source's hint (or catalog, or listing) still names the root of ``base``, and the target has no later one.
 
-    def pin(self, store: Store, version: str | None = None, terms: Terms | None = None) -> TableVersion:
-        _refuse(store)
+        With a hint three requests: the hint, its successor, one listing of the target that begins behind the manifests.
+        """
+        if terms is not None and terms.root is not None:
+            level = terms.root().rpartition("/")[2] == base.id
+        else:
+            level = _stands_at(source, base.source_root)
+        if not level:
+            return False
+        number = number_of(base.target_root.rpartition("/")[2])
+        if terms is not None and not terms.by_path:
+            return True  # the catalog was asked when it was opened
+        return max(roots_at(target), default=None) == number
+
+    def pin(self, store: Store, version: str | None = None, terms: Terms | None = None) -> IcebergVersion:
+        """See `version.pin_version`."""
+        return pin_version(store, version, terms)
 
     def since(
         self, source: Store, target: Store, version: TableVersion, base: Base | None, unfinished: Sequence[Base] = ()
-    ) -> Held | None:
-        _refuse(source)
+    ) -> IcebergHeld | None:
+        """See `held.held_at`."""
+        return held_at(target, iceberg(version), base, unfinished)
 
     def files(self, store: Store, version: TableVersion, held: Held | None = None) -> Iterator[TableFile]:
-        _refuse(store)
+        """The data and equality-delete files of the live entries of every retained snapshot, whoever added them, and statistics.
 
-    def stage(
-        self, source: Store, target: Store, version: TableVersion, held: Held | None, damaged: frozenset[str] = frozenset()
-    ) -> Staged:
-        _refuse(source)
+        Position deletes and deletion vectors name data files; `stage` brings them, rewritten.
+        """
+        pinned, there = iceberg(version), _held(held)
+        new = growth(store, pinned, there)
+        seen: set[str] = set()
+        doubtful: dict[str, Entry] = {}
+        manifests = new.manifests.values()
+        for _, entries in every(lambda manifest: list(live_entries(store, pinned, manifest)), manifests, workers=_WORKERS):
+            for entry in entries:
+                if entry.content == POSITION_DELETES or entry.path in seen:
+                    continue
+                seen.add(entry.path)
+                if there is not None and entry.status == EXISTING:
+                    doubtful[entry.path] = entry
+                else:
+                    yield _file(pinned, entry.path, entry.size)
+        if there is not None and doubtful:
+            held_files = there.files(new.replaced)
+            missing = (entry for entry in doubtful.values() if pinned.locations.place(entry.path).write not in held_files)
+            yield from (_file(pinned, entry.path, entry.size) for entry in missing)
+        yield from _statistics(store, pinned, there)
+        _note_spellings(pinned)
+
+    def stage(self, source: Store, target: Store, version: TableVersion, held: Held | None) -> Staged:
+        """See `relocate.stage_version`."""
+        return stage_version(source, target, iceberg(version), _held(held))
 
     def recheck(self, source: Store, version: TableVersion) -> None:
-        _refuse(source)
+        """The pinned metadata file is there, and where a newer one is current, that still retains every pinned snapshot."""
+        pinned = iceberg(version)
+        try:
+            source.head(pinned.root)
+        except NotFound:
+            raise Transfer(f"{source.url}: {pinned.root} was cleaned up during the copy; run again") from None
+        try:
+            named = pinned.terms.root
+            newest = find_root(source) if named is None else pinned.locations.place(named()).read
+        except NotFound:  # a commit is under way; the pinned version stands on its own
+            return
+        if newest == pinned.root:
+            return
+        metadata, _ = read_root(source, newest)
+        retained = {raw.get("snapshot-id") for raw in metadata.get("snapshots") or ()}
+        gone = [snapshot.id for snapshot in pinned.snapshots if snapshot.id not in retained]
+        if gone and (metadata.get("last-updated-ms") or 0) >= (pinned.metadata.get("last-updated-ms") or 0):
+            raise Transfer(f"{source.url}: snapshot {gone[0]} was expired during the copy ({newest}); run again")
 
     def metadata_files(self, store: Store, version: TableVersion, *, essential: bool = False) -> Iterator[str]:
-        _refuse(store)
+        """The root, lists, manifests and position-delete files, at the place where the version was pinned.
+
+        Two places have none of them byte for byte in common; `stage` reports what it finds elsewhere.
+        """
+        pinned = iceberg(version)
+        if essential or store.url != pinned.url:
+            return
+        yield pinned.root
+        new = growth(store, pinned, None)
+        yield from (pinned.locations.place(path).read for path in (*new.lists, *new.manifests))
+        deletes = (manifest for manifest in new.manifests.values() if manifest.content or not manifest.length)
+        seen = set()
+        for manifest in deletes:
+            for entry in live_entries(store, pinned, manifest):
+                if entry.content == POSITION_DELETES and entry.path not in seen:
+                    seen.add(entry.path)
+                    yield pinned.locations.place(entry.path).read
+
+    def differences(self, source: Store, target: Store, version: TableVersion, root: str) -> Iterator[tuple[str, str]]:
+        """See `relocate.differences_of`."""
+        return differences_of(source, target, iceberg(version), root)
 
     def describe(self, store: Store, version: TableVersion) -> Description:
-        _refuse(store)
+        """See `look.description`."""
+        return description(store, iceberg(version))
 
     def history(self, store: Store, version: TableVersion) -> Iterator[Commit]:
-        _refuse(store)
+        """See `look.history_of`."""
+        return history_of(iceberg(version))
+
+
+def _file(version: IcebergVersion, stated: str, size: int) -> TableFile:
+    place = version.locations.place(stated)
+    return TableFile(place.write, size, origin=None if place.read == place.write else place.read)
+
+
+def _statistics(store: Store, version: IcebergVersion, held: IcebergHeld | None) -> Iterator[TableFile]:
+    """Statistics files that the target does not hold. One that is gone is no loss of rows: its entry is left out."""
+    there = {path for path, _ in statistics_of(held.metadata)} if held is not None else set()
+    for stated, size in statistics_of(version.metadata):
+        if version.locations.address(stated) in there:
+            continue
+        try:
+            store.head(version.locations.place(stated).read)
+        except NotFound:
+            version.lost_statistics.add(stated)
+        else:
+            yield _file(version, stated, size)
+
+
+def _note_spellings(version: IcebergVersion) -> None:
+    """Java matches position deletes to data files by text: two spellings of one place become one at the target."""
+    if len(version.locations.heads) > 1:
+        spelled = ", ".join(sorted(version.locations.heads))
+        remark = Remark("location", f"the source spells its own location in several ways ({spelled}), the replica in one")
+        if remark not in version.remarks:
+            version.remarks.append(remark)
+
+
+def _stands_at(source: Store, root: str) -> bool:
+    """Whether the source's current metadata file is still ``root``, and none is newer."""
+    name = root.rpartition("/")[2]
+    number = number_of(name)
+    try:
+        hint = source.get(HINT)
+    except NotFound:
+        names = metadata_names(source)
+        return name in names and number is not None and all((number_of(other) or 0) < number for other in names if other != name)
+    if name not in hinted_names(hint):
+        return False
+    if number is None or not name.startswith("v"):
+        return all((number_of(other) or 0) <= (number or 0) for other in metadata_names(source))
+    try:
+        source.head(f"{FOLDER}/{name.replace(str(number), str(number + 1), 1)}")
+    except NotFound:
+        return True
+    return False

@@ -15,7 +15,7 @@ from lakehouse.errors import Conflict
 from lakehouse.formats.iceberg.manifest import read_entries
 from lakehouse.formats.iceberg.manifest_list import ManifestFile, read_list
 from lakehouse.formats.iceberg.metadata import Snapshot, snapshots_of
-from lakehouse.formats.iceberg.root import FOLDER, read_root
+from lakehouse.formats.iceberg.root import FOLDER, number_of, read_root
 from lakehouse.formats.iceberg.version import IcebergVersion
 from lakehouse.locations import Locations
 from lakehouse.parallel import every
@@ -91,30 +91,34 @@ def held_at(target: Store, version: IcebergVersion, base: Base | None, unfinishe
     Raises `Conflict` where others committed, for another table, for a source that is older than the replica, and for a replica
     that states another location than is asked for.
     """
-    roots = roots_at(target)
-    if not roots:
+    path = _newest_root(target, version, base)
+    if path is None:
         return None
-    number = max(roots)
-    path = roots[number]
     metadata, digest = read_root(target, path)
-    ours = [
-        known
-        for known in (*unfinished[::-1], *((base,) if base else ()))
-        if (known.target_root, known.target_root_sha256) == (path, digest)
-    ]
+    published = (*unfinished[::-1], *((base,) if base is not None else ()))
+    ours = next((known for known in published if (known.target_root, known.target_root_sha256) == (path, digest)), None)
     _refuse_another(target, path, metadata, version)
-    if not ours and base is None:
+    if ours is None and base is not None:
+        raise Conflict(
+            f"{target.url}: its metadata moved on by itself: {path} is not what a sync published (the receipts say "
+            f"{base.target_root}); nothing was overwritten"
+        )
+    if ours is None:
         _refuse_unknown_snapshots(target, path, metadata, version)
         return None
-    if not ours:
-        said = base.target_root if base else "nothing"
-        raise Conflict(
-            f"{target.url}: its metadata moved on by itself: {path} is not what a sync published (the receipts say {said}); "
-            "nothing was overwritten"
-        )
+    _refuse_older(target, path, metadata, version)
     locations = Locations(target.url, version.locations.target, table=str(metadata.get("location")))
     snapshots = {snapshot.id: snapshot for snapshot in snapshots_of(metadata, f"{target.url}/{path}")}
-    return IcebergHeld(ours[0].id, ours[0], number, target, metadata, locations, snapshots)
+    number = number_of(path.rpartition("/")[2]) or 0
+    return IcebergHeld(ours.id, ours, number, target, metadata, locations, snapshots)
+
+
+def _newest_root(target: Store, version: IcebergVersion, base: Base | None) -> str | None:
+    """The root that readers of the target find: by path the highest number, in a catalog the version that it stands at."""
+    if not version.terms.by_path:
+        return base.target_root if base is not None else None
+    roots = roots_at(target)
+    return roots[max(roots)] if roots else None
 
 
 def _refuse_another(target: Store, path: str, metadata: dict[str, Any], version: IcebergVersion) -> None:
@@ -127,6 +131,9 @@ def _refuse_another(target: Store, path: str, metadata: dict[str, Any], version:
             f"{target.url}: {path} states the location {stated}, asked for is {version.locations.target}; "
             f"a replica keeps its location: give --location {stated}, or another target"
         )
+
+
+def _refuse_older(target: Store, path: str, metadata: dict[str, Any], version: IcebergVersion) -> None:
     times = metadata.get("last-updated-ms"), version.metadata.get("last-updated-ms")
     if isinstance(times[0], int) and isinstance(times[1], int) and times[1] < times[0]:
         raise Conflict(

@@ -146,41 +146,39 @@ class _Rewriter:
         self, header: Header, where: str, address: Callable[[str], str], rewritten: Callable[[Entry], int | None]
     ) -> None:
         self._where, self._address, self._rewritten = where, address, rewritten
+        self._deletes = header.metadata.get("content") == b"deletes"
         self._paths = manifest_walker(header, _PATHS, where, FILE_PATH)
         self._full = _Reader(manifest_walker(header, _ENTRY | _DELETES, where, FILE_PATH), where)
 
     def block(self, block: Block) -> Block:
         """The block with everything mapped."""
-        changes = self._data_files(block)
-        if changes is None:
-            changes = self._delete_files(block)
-        return Block(block.count, splice(block.data, changes))
+        data = None if self._deletes else self._data_files(block)
+        return Block(block.count, splice(block.data, self._delete_files(block)) if data is None else data)
 
-    def _data_files(self, block: Block) -> list[Change] | None:
-        """The changes of a block where only ``file_path`` is to be mapped; None as soon as an entry has more to it."""
-        walker, data, address, changes = self._paths, block.data, self._address, list[Change]()
-        plain: list[tuple[int, bytes]] = []
-        for field_id, value in _PLAIN.items():
-            at = walker.at(field_id)
-            if at is not None:
-                if not walker.accepts(field_id, value):
-                    return None
-                plain.append((at, walker.encode(field_id, value)))
+    def _data_files(self, block: Block) -> bytes | None:
+        """The records of a block where only ``file_path`` is to be mapped; None where an entry may have more to it."""
+        walker, data, address = self._paths, block.data, self._address
         path, read, write = walker.at(FILE_PATH) or 0, walker.reader(FILE_PATH), walker.text_writer(FILE_PATH)
+        parts: list[bytes] = []
+        last = 0
         try:
             for spans in walker.records(block, self._where):
-                for at, usual in plain:
-                    start, end = spans[at]
-                    if data[start:end] != usual:
-                        return None
                 start, end = spans[path]
                 stated = read(data, start)[0] if start >= 0 else None
                 if stated is None:
                     return None
-                changes.append((start, end, write(address(stated))))
+                parts.append(data[last:start])
+                parts.append(write(address(stated)))
+                last = end
         except UnicodeDecodeError as error:
             raise NotFound(f"{self._where} is damaged: a file_path cannot be read ({error}); restore the file") from error
-        return changes
+        for field_id, value in _PLAIN.items():
+            if walker.at(field_id) is not None and (
+                not walker.accepts(field_id, value) or walker.only(field_id) != walker.encode(field_id, value)
+            ):
+                return None
+        parts.append(data[last:])
+        return b"".join(parts)
 
     def _delete_files(self, block: Block) -> list[Change]:
         """The changes of a block with delete files."""

@@ -7,8 +7,11 @@ target are taken from there: compressed sizes depend on the library that compres
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from lakehouse.checksum import sha256_hex
 from lakehouse.errors import NotFound, Transfer
@@ -18,7 +21,7 @@ from lakehouse.formats.iceberg.manifest_list import ManifestFile, rewrite_list, 
 from lakehouse.formats.iceberg.metadata import relocated, to_bytes
 from lakehouse.formats.iceberg.position_deletes import rewrite_position_deletes, same_deletes
 from lakehouse.formats.iceberg.puffin import rewrite_puffin
-from lakehouse.formats.iceberg.root import FOLDER, HINT
+from lakehouse.formats.iceberg.root import FOLDER, HINT, read_root
 from lakehouse.formats.iceberg.tree import EXISTING, POSITION_DELETES, Growth, growth, live_entries
 from lakehouse.formats.iceberg.version import IcebergVersion
 from lakehouse.parallel import every
@@ -26,30 +29,59 @@ from lakehouse.stage import put_staged
 from lakehouse.store import Store
 from lakehouse.table import Publication, Staged, Written
 
-__all__ = ["stage_version"]
+__all__ = ["differences_of", "stage_version"]
 
 _WORKERS = 8
 
 
-def stage_version(
-    source: Store, target: Store, version: IcebergVersion, held: IcebergHeld | None, damaged: frozenset[str]
-) -> Staged:
+def stage_version(source: Store, target: Store, version: IcebergVersion, held: IcebergHeld | None) -> Staged:
     """Put everything below the root. The publications that are left are the root and, for a table found by path, the hint."""
     if held is not None and held.id == version.id:
         root = held.base.target_root
         return Staged((), _publications(root, target.get(root), held.number, version), root)
-    rewriter = _Rewriter(source, target, version, held, growth(source, version, held), damaged)
+    put = partial(put_staged, target, origin="rewritten")
+    rewriter = _Rewriter(source, target, version, held, growth(source, version, held), put)
     written = (*rewriter.deletes(), *rewriter.manifests(), *rewriter.lists())
     metadata, remarks = relocated(
         version.metadata, version.locations, _published(version, held), version.lost_statistics, by_path=version.terms.by_path
     )
     version.remarks[:] = [*(remark for remark in version.remarks if remark not in remarks), *remarks]
     data = to_bytes(metadata)
-    number = held.number + 1 if held is not None else max(roots_at(target), default=0) + 1
-    root = f"{FOLDER}/v{number}.metadata.json"
-    if not version.terms.by_path:
+    if version.terms.by_path:
+        number = held.number + 1 if held is not None else max(roots_at(target), default=0) + 1
+        root = f"{FOLDER}/v{number}.metadata.json"
+    else:
+        number = held.number + 1 if held is not None else 0
         root = f"{FOLDER}/{number:05d}-{uuid.UUID(sha256_hex(data)[:32])}.metadata.json"
     return Staged(tuple(written), _publications(root, data, number, version), root)
+
+
+def differences_of(source: Store, target: Store, version: IcebergVersion, root: str) -> Iterator[tuple[str, str]]:
+    """Rewrite the version once more and hold it against what lies at the target below the metadata file ``root``.
+
+    Gives the path of each object there that is missing or says something else, and what is wrong. The metadata-log is left out:
+    it is the target's own.
+    """
+    theirs, _ = read_root(target, root)
+    located = replace(version, locations=replace(version.locations, target=str(theirs.get("location")), heads=set()))
+    found: list[tuple[str, str]] = []
+
+    def compare(path: str, data: bytes, *, same: Callable[[bytes, bytes], bool] = bytes.__eq__) -> Written:
+        there = None
+        with suppress(NotFound):
+            there = target.get(path)
+        if there is None or not same(there, data):
+            found.append((path, "is missing" if there is None else "does not say what the source says"))
+        return Written(path, len(data if there is None else there), sha256_hex(data), "adopted")
+
+    rewriter = _Rewriter(source, target, located, None, growth(source, located, None), compare)
+    for written in (rewriter.deletes(), rewriter.manifests(), rewriter.lists()):
+        deque(written, maxlen=0)
+    yield from found
+    by_path = root.startswith(f"{FOLDER}/v")
+    ours, _ = relocated(located.metadata, located.locations, {}, version.lost_statistics, by_path=by_path)
+    if {**ours, "metadata-log": None} != {**theirs, "metadata-log": None}:
+        yield root, "does not say what the source's metadata says"
 
 
 def _publications(root: str, data: bytes, number: int, version: IcebergVersion) -> tuple[Publication, ...]:
@@ -83,7 +115,7 @@ class _Rewriter:
     version: IcebergVersion
     held: IcebergHeld | None
     new: Growth
-    damaged: frozenset[str]
+    put: Callable[..., Written]
     sizes: dict[str, int] = field(default_factory=dict)
     lengths: dict[str, int] = field(default_factory=dict)
 
@@ -107,7 +139,7 @@ class _Rewriter:
     def _delete_file(self, entry: Entry) -> Written:
         """Rewrite one; of one that an earlier run brought only the size is looked up (its record has no hash)."""
         place = self.version.locations.place(entry.path)
-        if self.held is not None and entry.status == EXISTING and place.write not in self.damaged:
+        if self.held is not None and entry.status == EXISTING:
             try:
                 info = self.target.head(place.write)
             except NotFound:
@@ -124,12 +156,9 @@ class _Rewriter:
         kind, address = entry.file_format.lower(), self.version.locations.address
         if kind == "puffin":
             made = rewrite_puffin(data, where, address)
-            return self._put(place.write, made)
+            return self.put(place.write, made)
         made = rewrite_position_deletes(data, kind, where, address)
-        return put_staged(
-            self.target, place.write, made, origin="rewritten", damaged=self.damaged,
-            same=lambda there, ours: there == ours or same_deletes(there, ours, kind),
-        )  # fmt: skip
+        return self.put(place.write, made, same=lambda there, ours: there == ours or same_deletes(there, ours, kind))
 
     def manifests(self) -> Iterator[Written]:
         """Manifests, each with the new sizes of the delete files that it names."""
@@ -145,7 +174,7 @@ class _Rewriter:
             self.version.locations.address,
             lambda entry: self.sizes.get(entry.path),
         )
-        return self._put(place.write, data, decoded=True)
+        return self.put(place.write, data, same=same_content)
 
     def lists(self) -> Iterator[Written]:
         """Manifest lists, each with the new lengths of its manifests."""
@@ -158,11 +187,7 @@ class _Rewriter:
         data = rewrite_list(
             _get(self.source, place.read), f"{self.source.url}: {place.read}", self.version.locations.address, lengths.__getitem__
         )
-        return self._put(place.write, data, decoded=True)
-
-    def _put(self, path: str, data: bytes, *, decoded: bool = False) -> Written:
-        same = same_content if decoded else bytes.__eq__
-        return put_staged(self.target, path, data, origin="rewritten", same=same, damaged=self.damaged)
+        return self.put(place.write, data, same=same_content)
 
 
 def _get(store: Store, path: str) -> bytes:

@@ -55,7 +55,8 @@ def pin_version(store: Store, version: str | None, terms: Terms | None) -> Icebe
     `Unsupported` (encrypted, a format version that is not carried).
     """
     terms = terms or Terms(Locations(store.url))
-    root = find_root(store, version) if terms.root is None or version is not None else terms.locations.place(terms.root).read
+    named = terms.root is None or version is not None
+    root = find_root(store, version) if named or terms.root is None else terms.locations.place(terms.root()).read
     metadata, digest = read_root(store, root)
     where = f"{store.url}/{root}"
     check_metadata(metadata, where)

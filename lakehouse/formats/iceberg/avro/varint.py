@@ -6,7 +6,10 @@ __all__ = ["long_bytes", "read_long"]
 
 
 def read_long(data: bytes, pos: int) -> tuple[int, int]:
-    """The number at ``pos`` and the position after it. Raises IndexError past the end, ValueError for more than ten bytes."""
+    """The number at ``pos`` and the position after it; of more than 64 bits the lowest count, as in every other reader.
+
+    Raises IndexError past the end and ValueError for more than ten bytes.
+    """
     byte = data[pos]
     pos += 1
     if byte < 0x80:
@@ -18,6 +21,7 @@ def read_long(data: bytes, pos: int) -> tuple[int, int]:
         pos += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
+            value &= 0xFFFF_FFFF_FFFF_FFFF
             return (value >> 1) ^ -(value & 1), pos
         shift += 7
         if shift > 63:

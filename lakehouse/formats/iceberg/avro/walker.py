@@ -19,10 +19,11 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
+from threading import Lock
 from typing import Any, NamedTuple
 
 from lakehouse.errors import NotFound
-from lakehouse.formats.iceberg.avro import nodes
+from lakehouse.formats.iceberg.avro import nested, nodes
 from lakehouse.formats.iceberg.avro.container import Block
 
 __all__ = ["ABSENT", "Walker", "compile_walker", "splice"]
@@ -57,8 +58,6 @@ def splice(data: bytes, changes: Iterable[Change]) -> bytes:
         parts.append(data[last:start])
         parts.append(replacement)
         last = end
-    if not last:
-        return data
     parts.append(data[last:])
     return b"".join(parts)
 
@@ -72,6 +71,7 @@ class Walker:
         self._expression = nodes.NEVER
         self._match: Callable[[bytes, int], re.Match[bytes] | None] = re.compile(nodes.NEVER).match
         self._misses, self._due = 0, 1
+        self._learning = Lock()
 
     def at(self, field_id: int) -> int | None:
         """Where a record's tuple holds the span of that field; None where the schema has no such field."""
@@ -83,11 +83,15 @@ class Walker:
         A field's span is the whole encoded field, the number of its union's branch included; `ABSENT` where it is not there.
         Raises `NotFound` when the records do not fill the block exactly.
         """
-        data, pos = block.data, 0
+        data, pos, match = block.data, 0, self._match
         try:
             for _ in range(block.count):
-                match = self._match(data, pos)
-                spans = match.regs if match is not None else self._walk(data, pos)
+                found = match(data, pos)
+                if found is None:
+                    spans = self._walk(data, pos)
+                    match = self._match
+                else:
+                    spans = found.regs
                 pos = spans[0][1]
                 yield spans
         except (IndexError, ValueError) as error:
@@ -109,6 +113,10 @@ class Walker:
         out = bytearray()
         self._fields[field_id][1].write(value, out)
         return bytes(out)
+
+    def only(self, field_id: int) -> bytes | None:
+        """The one encoding of the field in all records walked so far, of this file or others; None where it is not known."""
+        return self._fields[field_id][1].only()
 
     def reader(self, field_id: int) -> Callable[[bytes, int], tuple[Any, int]]:
         """What reads the field at the start of its span and gives (value, end): `decode` for tight loops."""
@@ -135,27 +143,28 @@ class Walker:
     def _walk(self, data: bytes, pos: int) -> tuple[Span, ...]:
         """The spans of the record at ``pos`` by walking the schema; learns its form, rebuilding at the 1st, 2nd, 4th, … miss."""
         spans = [ABSENT] * (len(self._fields) + 1)
-        spans[0] = (pos, _trace(self._root, data, pos, spans))
-        self._misses += 1
-        if self._misses >= self._due:
-            self._due = 2 * self._misses
-            expression = self._root.pattern()
-            if expression != self._expression:
-                self._expression, self._match = expression, re.compile(expression, re.DOTALL).match
+        with self._learning:
+            spans[0] = (pos, _trace(self._root, data, pos, spans))
+            self._misses += 1
+            if self._misses >= self._due:
+                self._due = 2 * self._misses
+                expression = self._root.pattern()
+                if expression != self._expression:
+                    self._expression, self._match = expression, re.compile(expression, re.DOTALL).match
         return tuple(spans)
 
 
 def _trace(node: nodes.Node, data: bytes, pos: int, spans: list[Span]) -> int:
     """Steps over one value like its ``skip``, and stores where captured fields are."""
-    if isinstance(node, nodes.Captured):
+    if isinstance(node, nested.Captured):
         end = _trace(node.node, data, pos, spans)
         spans[node.group] = (pos, end)
         return end
-    if isinstance(node, nodes.Record):
+    if isinstance(node, nested.Record):
         for field in node.nodes:
             pos = _trace(field, data, pos, spans)
         return pos
-    if isinstance(node, nodes.Union):
+    if isinstance(node, nested.Union):
         branch, pos = node.branch(data, pos)
         return _trace(branch, data, pos, spans)
     return node.skip(data, pos)
@@ -167,7 +176,7 @@ def _compiled(schema_json: str, wanted: tuple[tuple[int, str], ...]) -> Walker:
     try:
         schema = json.loads(schema_json)
         compiler.declare(schema, "")
-        compiler.paths = compiler.locate(schema, wanted)
+        compiler.locate(schema, wanted)
         root = compiler.node(schema, _Scope("", (), frozenset()))
         compiler.done = True
         return Walker(root, compiler.fields)
@@ -185,10 +194,11 @@ class _Scope(NamedTuple):
 
 
 class _Compiler:
-    """Makes nodes of a schema; ``paths`` says which fields are captured (path of names → field id)."""
+    """Makes nodes of a schema. ``fields``: field id → group number and node of each wanted field that was met."""
 
     def __init__(self) -> None:
-        self.paths: dict[_Path, int] = {}
+        self._by_id: dict[int, _Path] = {}
+        self._by_name: dict[_Path, int] = {}
         self.fields: dict[int, tuple[int, nodes.Node]] = {}
         self._named: dict[str, tuple[Any, str]] = {}
         self._references = 0
@@ -201,8 +211,8 @@ class _Compiler:
         if isinstance(schema, dict) and schema.get("type") in ("record", "error", "enum", "fixed"):
             self._named[_full_name(schema, space)] = (schema, space)
 
-    def locate(self, schema: Any, wanted: tuple[tuple[int, str], ...]) -> dict[_Path, int]:
-        """The paths of the wanted fields, the shallowest first; by id where any field has one, else by name."""
+    def locate(self, schema: Any, wanted: tuple[tuple[int, str], ...]) -> None:
+        """Notes where the wanted fields are, the shallowest first: by id where any field has one, else by name."""
         by_id: dict[int, _Path] = {}
         names: set[_Path] = set()
         level: list[tuple[_Path, Any, str]] = [((), schema, "")]
@@ -218,22 +228,23 @@ class _Compiler:
                         deeper.append((place, field["type"], inside))
             level = deeper
         if by_id:
-            return {by_id[field_id]: field_id for field_id, _ in wanted if field_id in by_id}
-        return {path: field_id for field_id, name in wanted if (path := tuple(name.split("."))) in names}
+            self._by_id = {field_id: by_id[field_id] for field_id, _ in wanted if field_id in by_id}
+        else:
+            self._by_name = {path: field_id for field_id, name in wanted if (path := tuple(name.split("."))) in names}
 
     def node(self, schema: Any, at: _Scope) -> nodes.Node:
         """The node of ``schema``, met at ``at``."""
         if isinstance(schema, list):
-            return nodes.Union([self.node(branch, at) for branch in schema])
+            return nested.Union([self.node(branch, at) for branch in schema])
         if isinstance(schema, str):
             return _PRIMITIVES[schema]() if schema in _PRIMITIVES else self._reference(schema, at)
         kind = schema.get("type") if isinstance(schema, dict) else None
         if kind in ("record", "error"):
             return self._record(schema, at)
         if kind == "array":
-            return nodes.Array(partial(self.node, schema["items"], at._replace(path=None)))
+            return nested.Array(partial(self.node, schema["items"], at._replace(path=None)))
         if kind == "map":
-            return nodes.Map(partial(self.node, schema["values"], at._replace(path=None)))
+            return nested.Map(partial(self.node, schema["values"], at._replace(path=None)))
         if kind == "enum":
             return nodes.Enum(schema["symbols"])
         if kind == "fixed":
@@ -248,7 +259,7 @@ class _Compiler:
         for field in schema["fields"]:
             path = (*at.path, str(field["name"])) if at.path is not None else None
             inside = _Scope(_space_of(name), path, at.names | {name})
-            field_id = self.paths.get(path) if path is not None else None
+            field_id = self._wanted(field, path)
             if field_id is None:
                 fields[str(field["name"])] = self.node(field["type"], inside)
                 continue
@@ -256,14 +267,23 @@ class _Compiler:
             self.fields[field_id] = (group, nodes.Fixed(0, type(None)))  # takes the number before those of inner fields
             inner = self.node(field["type"], inside)
             self.fields[field_id] = (group, inner)
-            fields[str(field["name"])] = nodes.Captured(inner, group)
-        return nodes.Record(fields)
+            fields[str(field["name"])] = nested.Captured(inner, group)
+        return nested.Record(fields)
+
+    def _wanted(self, field: dict[str, Any], path: _Path | None) -> int | None:
+        """The id under which a field at ``path`` is wanted; of several records in a union the first has it."""
+        if path is None:
+            return None
+        field_id = field.get("field-id") if self._by_id else self._by_name.get(path)
+        if field_id in self.fields or (self._by_id and self._by_id.get(field_id or 0) != path):
+            return None
+        return field_id
 
     def _reference(self, name: str, at: _Scope) -> nodes.Node:
         full = self._resolve(name, at.space)
         schema, space = self._named[full]
         if full in at.names:
-            return nodes.Reference(partial(self.node, schema, _Scope(space, None, frozenset())))
+            return nested.Reference(partial(self.node, schema, _Scope(space, None, frozenset())))
         self._references += 1
         if self._references > REFERENCES and not self.done:
             raise ValueError(f"its schema refers to types by name more than {REFERENCES} times")
