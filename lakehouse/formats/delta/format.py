@@ -17,6 +17,7 @@ from lakehouse.formats.delta.order import stage_log
 from lakehouse.formats.delta.present import present
 from lakehouse.formats.delta.replay import replay
 from lakehouse.formats.delta.target import newest_common
+from lakehouse.formats.delta.travel import travel
 from lakehouse.formats.delta.version import DeltaVersion, commits_in_order, pin_version, schema_fields
 from lakehouse.store import Store
 from lakehouse.table import Base, Column, Commit, Description, Held, Staged, TableFile, TableVersion, Terms
@@ -69,7 +70,8 @@ class DeltaFormat:
     def files(self, store: Store, version: TableVersion, held: Held | None = None) -> Iterator[TableFile]:
         """Live files first (required), then those of the history that still exist (see `present.present`).
 
-        What is gone is counted in ``version.not_carried``. Raises `Unsupported` before the first file.
+        What is gone is counted in ``version.not_carried``; what that means for time travel is a remark. Raises `Unsupported`
+        before the first file.
         """
         delta = _delta(version)
         gone, first = delta.not_carried, delta.span.first
@@ -81,13 +83,12 @@ class DeltaFormat:
             for path, size in names.items():
                 yield TableFile(path, size, origin=origins.get(path))
         wanted = {origins.get(path, path): path for path in found.older | found.changes}
-        if not wanted:
-            return
         for info in present(store, wanted):
             if info.path in wanted:
                 path = wanted.pop(info.path)
                 yield TableFile(path, info.size, False, info.etag, info.checksum, origin=origins.get(path))
         gone.files = len(wanted)
+        delta.remarks[:] = travel(delta, found, wanted.values(), since)
 
     def stage(self, source: Store, target: Store, version: TableVersion, held: Held | None) -> Staged:
         """See `order.stage_log`."""

@@ -155,7 +155,7 @@ def _files_are_there(source: Store, target: Store, version: DeltaVersion, held: 
     """
     between = Replay(continues=True)
     for number, data in commits_in_order(source, range(held + 1, version.number + 1)):
-        between.commit(f"{source.url}: commit {number}", data, source.url)
+        between.commit(number, data, source.url)
     between.settle()
     passing = between.older.keys()
     return not passing or {info.path for info in present(target, passing)} == passing

@@ -20,6 +20,8 @@ _WORKERS = 8
 
 def present(store: Store, paths: Collection[str]) -> Iterator[ObjectInfo]:
     """The objects among ``paths`` that ``store`` has. ``paths`` may shrink meanwhile."""
+    if not paths:
+        return
     asked = list(paths)
     if len(paths) > _FEW:
         asked = [path for path in paths if is_address(path)]

@@ -23,8 +23,8 @@ def newest_common(source: Store, target: Store, version: DeltaVersion, base: Bas
 
     Commit ``base.id`` must be byte for byte the same in both stores (with localised paths, as ``source`` shows it), and so must
     every later commit that the target holds: equal bytes name equal files, so that proves one history, whatever became of
-    ``metaData.id`` since (REPLACE TABLE may change it). Where the source has cleaned that commit away, ``metaData.id`` decides and
-    a gap is left. What readers may read instead of commits is held against the source too (see `extras`).
+    ``metaData.id`` since (REPLACE TABLE may change it). Where the source has cleaned that commit away, ``metaData.id`` decides,
+    and a gap is left. What readers may read instead of commits is held against the source too (see `extras`).
 
     Raises `Conflict` when the target has commits of its own, is ahead of the source, or holds another table.
     """

@@ -20,7 +20,7 @@ from lakehouse.parallel import each
 from lakehouse.store import ObjectInfo, Store
 from lakehouse.table import TableVersion, Terms
 
-__all__ = ["DeltaVersion", "commits_in_order", "pin_version"]
+__all__ = ["DeltaVersion", "commits_in_order", "history_floor", "pin_version"]
 
 _WORKERS = 8
 _AHEAD = 32
@@ -31,6 +31,7 @@ class DeltaVersion(TableVersion):
     """A version of a Delta table: the log as it was listed, the versions that can be read, and the state's small parts.
 
     ``base_sidecars`` are those of the checkpoint that the history starts from. ``not_carried`` is filled by `DeltaFormat.files`.
+    Files that only versions below ``history_floor`` need are not wanted.
     """
 
     log: Log
@@ -40,6 +41,7 @@ class DeltaVersion(TableVersion):
     terms: Terms
     base_sidecars: tuple[ObjectInfo, ...] = ()
     localiser: Localiser = field(compare=False)
+    history_floor: int = -1
 
     @property
     def number(self) -> int:
@@ -82,6 +84,7 @@ def pin_version(store: Store, version: str | None, terms: Terms | None = None) -
     """
     if version is not None and not version.isdecimal():
         raise Config(f"{version}: a Delta version is a number")
+    history_floor(store.url, terms.history if terms else "all", None)
     log = read_log(store)
     if log.newest is None and not log.torn:
         raise NotFound(f"{store.url}: no Delta table here (_delta_log holds no commit and no checkpoint)")
@@ -112,7 +115,25 @@ def pin_version(store: Store, version: str | None, terms: Terms | None = None) -
         format="delta", id=str(span.last), table_id=state["metaData"].get("id"), committed_at=at, root=root, root_sha256=digest,
         log=log, span=span, protocol=state["protocol"], metadata=state["metaData"],
         base_sidecars=sidecars, terms=terms, localiser=Localiser(terms.locations),
+        history_floor=history_floor(url, terms.history, span.last),
     )  # fmt: skip
+
+
+def history_floor(where: str, history: str, last: int | None) -> int:
+    """The oldest version whose files ``history`` asks for: -1 for all, one above ``last`` where none of the older ones is wanted.
+
+    ``last`` (None: not known yet) is the version pinned. Raises `Config` for what is neither ``all``, ``none`` nor ``since:V``.
+    """
+    if history == "all":
+        return -1
+    if history == "none":
+        return 0 if last is None else last + 1
+    word, _, number = history.partition(":")
+    if word != "since" or not (number.isascii() and number.isdecimal()):
+        raise Config(f"{where}: --history {history} is not known; say all, none or since:VERSION, as in since:120")
+    if last is not None and int(number) > last:
+        raise Config(f"{where}: --history {history} names a version after {last}, the one that is carried; say none")
+    return int(number)
 
 
 def _root(store: Store, log: Log, span: Span) -> tuple[str, bytes]:
