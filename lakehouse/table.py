@@ -139,6 +139,7 @@ class Written:
     see yet, byte for byte the source's), ``rewritten`` (the same with places of the target in it), ``published`` (metadata that
     makes the version visible), ``deleted`` (removed from a plain directory; no bytes), ``damaged`` (in notes of an unfinished
     run only: ours, and not what was sent).
+    ``modified``: when the object was made at the source (ISO 8601, UTC), where the table's own times are those of its objects.
     ``sha256`` was computed from the source's bytes on their way. ``confirmed`` says that the target was shown to hold them:
     by the provider's check of the upload or by reading back. ``source_checked``: the source's own checksum was equal too.
     """
@@ -152,6 +153,7 @@ class Written:
     checksum: Checksum | None = None
     confirmed: bool = False
     source_checked: bool = False
+    modified: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ class Publication:
     """One object that `lakehouse.publish` puts, with the bytes that it must have.
 
     ``load`` reads the bytes anew (they are not held), and they must have ``sha256``. ``replace``: a hint that may be
-    overwritten (`_last_checkpoint`, `version-hint.text`); all others are put if-absent.
+    overwritten (`_last_checkpoint`, `version-hint.text`); all others are put if-absent. ``modified``: as in `Written`.
     """
 
     path: str
@@ -167,6 +169,7 @@ class Publication:
     sha256: str
     load: Callable[[], bytes] = field(compare=False)
     replace: bool = False
+    modified: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +229,13 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One line of a table's history."""
+    """One line of a table's history. ``path``: the object that made it, where the format has one for each."""
 
     version: str
     committed_at: datetime | None
     operation: str
     details: dict[str, str]
+    path: str = ""
 
 
 class TableFormat(Protocol):

@@ -20,7 +20,7 @@ from lakehouse.formats.delta.target import newest_common
 from lakehouse.formats.delta.travel import travel
 from lakehouse.formats.delta.version import DeltaVersion, commits_in_order, pin_version, schema_fields
 from lakehouse.store import Store
-from lakehouse.table import Base, Column, Commit, Description, Held, Staged, TableFile, TableVersion, Terms
+from lakehouse.table import Base, Column, Commit, Description, Held, Remark, Staged, TableFile, TableVersion, Terms
 
 __all__ = ["DeltaFormat"]
 
@@ -29,6 +29,13 @@ def _delta(version: TableVersion) -> DeltaVersion:
     if not isinstance(version, DeltaVersion):
         raise TypeError(f"not a Delta version: {version!r}")
     return version
+
+
+COPY_TIMES = Remark(
+    "history",
+    "an object store sets the times of objects itself, so engines that travel to a TIMESTAMP there go by the time of the copy; "
+    "travel to a VERSION is exact, and lake history shows the source's times",
+)
 
 
 class DeltaFormat:
@@ -93,6 +100,8 @@ class DeltaFormat:
     def stage(self, source: Store, target: Store, version: TableVersion, held: Held | None) -> Staged:
         """See `order.stage_log`."""
         delta = _delta(version)
+        if target.traits.set_modified is None and not _states_times(delta):
+            delta.remarks.append(COPY_TIMES)
         return stage_log(delta.as_replicated(source), target, delta, None if held is None else int(held.id))
 
     def recheck(self, source: Store, version: TableVersion) -> None:
@@ -155,7 +164,13 @@ class DeltaFormat:
             info: dict[str, Any] = next((fields for kind, fields in actions if kind == "commitInfo"), {})
             at = committed_at(info) or delta.log.commits[number].modified
             details = {**(info.get("operationParameters") or {}), **(info.get("operationMetrics") or {})}
-            yield Commit(str(number), at, str(info.get("operation", "")), {key: _text(value) for key, value in details.items()})
+            texts = {key: _text(value) for key, value in details.items()}
+            yield Commit(str(number), at, str(info.get("operation", "")), texts, commit_path(number))
+
+
+def _states_times(version: DeltaVersion) -> bool:
+    """PROTOCOL.md, "In-Commit Timestamps": whether commits state the times by which engines travel."""
+    return (version.metadata.get("configuration") or {}).get("delta.enableInCommitTimestamps") == "true"
 
 
 def _ends_at(target: Store, number: int, root: str) -> bool:

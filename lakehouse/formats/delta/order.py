@@ -20,6 +20,7 @@ row: Spark and the Delta kernel read V from its checkpoint although commits belo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import UTC
 
 from lakehouse.checksum import sha256_hex
 from lakehouse.errors import LakeError, NotFound, Transfer
@@ -54,19 +55,18 @@ def stage_log(source: Store, target: Store, version: DeltaVersion, since: int | 
         written = tuple(_stage_unreadable(source, target, version))
         _refuse_newer(target, version.number)
         root = _base_parts(version)
-        return Staged(
-            written, (*(publication(source, path) for path in root), *_after(source, version, theirs, set(root))), root[-1]
-        )
+        base = [commit_publication(source, version, 0)] if not version.span.checkpoint else [publication(source, p) for p in root]
+        return Staged(written, (*base, *_after(source, version, theirs, set(root))), root[-1])
     if since is not None and since >= version.number:
         return Staged((), (), version.root)
     if held >= version.number:
-        first = [publication(source, version.root)]
+        first = [root_publication(source, version)]
     elif held >= version.span.first and _files_are_there(source, target, version, held):
         first = list(_upwards(source, version, range(held + 1, version.number + 1)))
     else:
         first = list(_jump(source, target, version))
     if version.root not in {put.path for put in first}:
-        first.append(publication(source, version.root))
+        first.append(root_publication(source, version))
     return Staged((), (*first, *_after(source, version, theirs, {put.path for put in first})), version.root)
 
 
@@ -125,7 +125,30 @@ def put_localised(source: Store, target: Store, info: ObjectInfo) -> Written:
     """Put one object of the source's log, localised, if-absent; an equal one that lies there is adopted."""
     data = _get(source, info.path)
     origin: Origin = "rewritten" if isinstance(source, Localised) and source.is_rewritten(info.path) else "staged"
-    return put_staged(target, info.path, data, origin=origin, source_etag=info.etag)
+    return put_staged(target, info.path, data, origin=origin, source_etag=info.etag, modified=source_time(info, data))
+
+
+def root_publication(source: Store, version: DeltaVersion) -> Publication:
+    """What makes ``version`` visible: its commit, else its checkpoint."""
+    is_commit = version.number in version.log.commits
+    return commit_publication(source, version, version.number) if is_commit else publication(source, version.root)
+
+
+def commit_publication(source: Store, version: DeltaVersion, number: int) -> Publication:
+    """Commit ``number``, with the time that it has at the source."""
+    info = version.log.commits[number]
+    data = _get(source, info.path)
+    return Publication(info.path, len(data), sha256_hex(data), lambda: _get(source, info.path), modified=source_time(info, data))
+
+
+def source_time(info: ObjectInfo, data: bytes) -> str | None:
+    """The time of a version that engines travel by: of its commit's object, unless the commit states one (or is none).
+
+    PROTOCOL.md, "In-Commit Timestamps".
+    """
+    if info.modified is None or info.path != commit_path(version_of(info.path) or 0) or b'"inCommitTimestamp"' in data:
+        return None
+    return info.modified.astimezone(UTC).isoformat()
 
 
 def _upwards(source: Store, version: DeltaVersion, numbers: Iterable[int]) -> Iterator[Publication]:
@@ -133,7 +156,7 @@ def _upwards(source: Store, version: DeltaVersion, numbers: Iterable[int]) -> It
         if number in version.log.crcs:
             yield publication(source, crc_path(number))
         if number in version.log.commits:
-            yield publication(source, commit_path(number))
+            yield commit_publication(source, version, number)
 
 
 def _jump(source: Store, target: Store, version: DeltaVersion) -> Iterator[Publication]:

@@ -26,7 +26,7 @@ class Replay:
     ``live``: data files at the version; until `settle`, those without a vector only, and ``masked`` has the others: their size
     and the vector's file. ``vectors``: files of live vectors, with the size that the vectors seen in them make. ``older`` are
     all others that adds and removes of the retained log name, ``changes`` those that cdc actions name; what only versions
-    below ``floor`` need is in ``left_out`` instead. ``needed_below`` says of each of the three the version below which it is needed.
+    below ``floor`` need is in ``left_out`` instead. ``needed_below``: of each of the three, the version below which it is needed.
 
     ``continues``: an earlier version is at the target already, with the files that were live at it, so a remove of a file that
     was not added since needs nothing. Where the same commit adds that file again with another vector (DELETE, UPDATE, RESTORE),
