@@ -13,7 +13,6 @@ from deltalake import DeltaTable, write_deltalake
 import lakehouse
 from lakehouse.config import Settings
 from lakehouse.errors import NotFound, Unsupported
-from tests.formats.replicas import optimize_and_vacuum
 from tests.formats.spark_like import rows_of
 from tests.sync.clones import base_table, drop_file, log_of, shallow_clone
 from tests.sync.places import append, ids
@@ -142,22 +141,3 @@ def test_a_clone_in_a_bucket_whose_base_lies_in_the_same_bucket_needs_no_map(
         store.put(f"_delta_log/{name}", data, size=len(data))
     lakehouse.sync(place, str(tmp_path / "target"), settings=s3_settings)
     assert rows_of(tmp_path / "target") == rows_of(base)
-
-
-def test_the_promoted_replica_of_a_clone_is_written_to_and_the_source_is_not_touched(
-    base: Path, clone: Path, tmp_path: Path
-) -> None:
-    plain = tmp_path / "warehouse" / "plain"
-    append(plain, 0, rows=6, commits=3)
-    source = shallow_clone(plain, tmp_path / "warehouse" / "of plain")
-    target = tmp_path / "target"
-    lakehouse.sync(str(source), str(target))
-    before = {path: path.read_bytes() for path in (tmp_path / "warehouse").rglob("*") if path.is_file()}
-    write_deltalake(str(target), pa.table({"id": pa.array([900], pa.int64()), "p": ["p 0+ä"]}), mode="append", partition_by=["p"])
-    opened = DeltaTable(str(target))
-    opened.delete("id < 6")
-    optimize_and_vacuum(target)
-    DeltaTable(str(target)).create_checkpoint()
-    assert ids(target) == [*range(6, 18), 900]
-    assert not list((target / "ext").rglob("*.parquet")), "VACUUM cleans what was carried in"
-    assert {path: path.read_bytes() for path in (tmp_path / "warehouse").rglob("*") if path.is_file()} == before
