@@ -19,7 +19,7 @@ row: Spark and the Delta kernel read V from its checkpoint although commits belo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from datetime import UTC
 
 from lakehouse.checksum import sha256_hex
@@ -151,11 +151,14 @@ def source_time(info: ObjectInfo, data: bytes) -> str | None:
     return info.modified.astimezone(UTC).isoformat()
 
 
-def _upwards(source: Store, version: DeltaVersion, numbers: Iterable[int]) -> Iterator[Publication]:
+def _upwards(
+    source: Store, version: DeltaVersion, numbers: Iterable[int], there: Container[str] = frozenset()
+) -> Iterator[Publication]:
+    """Those commits, each after its checksum file; what is ``there`` already is not even read."""
     for number in numbers:
-        if number in version.log.crcs:
+        if number in version.log.crcs and crc_path(number) not in there:
             yield publication(source, crc_path(number))
-        if number in version.log.commits:
+        if number in version.log.commits and commit_path(number) not in there:
             yield commit_publication(source, version, number)
 
 
@@ -191,7 +194,7 @@ def _after(source: Store, version: DeltaVersion, theirs: Log, done: set[str]) ->
     numbers = range(span.first, span.last + 1)
     staged = not done.isdisjoint(_base_parts(version))
     if not staged:
-        yield from (put for put in _upwards(source, version, numbers) if put.path not in there)
+        yield from _upwards(source, version, numbers, there)
     missing = [way for way in log.ways(span) if any(part.path not in there for part in way)]
     there.update(theirs.sidecars)
     for way, sidecars in whole_ways(source, log, missing, v2=version.has_v2):
