@@ -53,6 +53,7 @@ def test_a_clone_whose_base_is_stated_elsewhere_needs_a_map_and_is_refused_by_na
     with pytest.raises(Unsupported, match=r"s3://old-bucket/wh/base/.*--map") as refused:
         lakehouse.sync(str(clone), str(target))
     assert "--allow-external" in str(refused.value)
+    assert lakehouse.describe(str(clone)).files == lakehouse.describe(str(base)).files, "describing needs no file"
     assert not target.exists()
     maps = {"s3://old-bucket/wh/base": str(base)}
     lakehouse.sync(str(clone), str(target), maps=maps)

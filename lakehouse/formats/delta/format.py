@@ -12,6 +12,7 @@ from lakehouse.checksum import sha256_hex
 from lakehouse.errors import NotFound, Transfer
 from lakehouse.formats.delta.actions import actions_of, committed_at
 from lakehouse.formats.delta.checkpoint import whole_ways
+from lakehouse.formats.delta.localise import Localised, Localiser
 from lakehouse.formats.delta.log import HINT, LOG, commit_path, read_log, version_of
 from lakehouse.formats.delta.order import stage_log
 from lakehouse.formats.delta.present import present
@@ -142,7 +143,7 @@ class DeltaFormat:
     def describe(self, store: Store, version: TableVersion) -> Description:
         """Columns and properties from the newest metaData, counts from the replayed log."""
         delta = _delta(version)
-        found = replay(delta.as_replicated(store), delta)
+        found = replay(Localised(store, Localiser(delta.terms.locations, names_only=True)), delta)
         fields = schema_fields(delta.metadata)
         features = {*(delta.protocol.get("readerFeatures") or ()), *(delta.protocol.get("writerFeatures") or ())}
         properties = {key: str(value) for key, value in (delta.metadata.get("configuration") or {}).items()}

@@ -36,9 +36,13 @@ _KEPT_BYTES = 64 * 2**20
 
 @dataclass
 class Localiser:
-    """What becomes of the absolute paths of one table. ``origins``: name at the target → where that file is read."""
+    """What becomes of the absolute paths of one table. ``origins``: name at the target → where that file is read.
+
+    ``names_only``: no file is going to be read, so a path that nothing permits to read has a name too.
+    """
 
     locations: Locations
+    names_only: bool = False
     origins: dict[str, str] = field(default_factory=dict)
     clean: set[str] = field(default_factory=set)
     rewritten: set[str] = field(default_factory=set)
@@ -88,6 +92,8 @@ class Localiser:
         try:
             return self.locations.place(path)
         except Unsupported as error:
+            if self.names_only:
+                return Place(path, f"ext/{sha256_hex(canonical(path).encode())[:32]}/{path.rpartition('/')[2]}")
             raise Unsupported(f"{error} (stated by {where.rpartition(': ')[2]})") from None
 
     def _note(self, write: str, read: str) -> None:
