@@ -101,7 +101,7 @@ class Locations:
             for head in self.heads:
                 if stated.startswith(head):
                     rest = self._inside(stated, stated[len(head) :])
-                    return Place(rest, rest)
+                    return Place(_named(rest, self.source), _named(rest, self.target))
         address = canonical(stated)
         inside = self._rest_inside(address)
         if inside is not None and address.startswith(f"{self._roots()[0]}/") and stated.endswith(f"/{inside}"):
@@ -111,7 +111,8 @@ class Locations:
             inside = _below(mapped, canonical(self.source))
         if inside is not None:
             write = self._inside(stated, inside)
-            return Place(write if mapped is None else self._readable(mapped), write)
+            read = write if mapped is None else self._readable(mapped)
+            return Place(_named(read, self.source), _named(write, self.target))
         base = address.rpartition("/")[2]
         if not base or ".." in address.split("/"):
             raise Unsupported(f"{self.source}: states the path {stated!r}, which names no file; it is not followed")
@@ -187,6 +188,13 @@ class Locations:
             f"{self.source}: states the file {stated!r}, outside the table and outside its bucket; say where it lies with "
             f"--map {head}=ACTUAL" + (f", or permit it with --allow-external {head}" if is_address(address) else "")
         )
+
+
+def _named(path: str, store: str) -> str:
+    """``path`` as the store at that address takes it: a file system knows no empty segments and no ``.``; keys may have them."""
+    if not store.startswith("file:") or is_address(path) or ("//" not in path and "./" not in path and path[:1] != "/"):
+        return path
+    return "/".join(segment for segment in path.split("/") if segment not in ("", "."))
 
 
 def _below(address: str, root: str) -> str | None:

@@ -56,9 +56,9 @@ class Copy:
 class Plan:
     """What a sync is going to do. Kept objects are a count; ``copies()`` yields the rest.
 
-    ``deletions`` are paths that earlier runs wrote and the source no longer has (plain files only).
-    ``read_back_bytes``: how much will be read from the target for proof. ``history``: the part of
-    ``copy`` that only older versions need.
+    ``history``: the part of ``copy`` that only older versions need. ``rewrite``: files that the format brings itself, since they
+    name other files. ``deletions`` are paths that earlier runs wrote and the source no longer has (plain files only).
+    ``read_back_bytes``: how much will be read from the target for proof.
     """
 
     version: TableVersion
@@ -66,6 +66,7 @@ class Plan:
     copy: Counts = field(default_factory=Counts)
     history: Counts = field(default_factory=Counts)
     keep: Counts = field(default_factory=Counts)
+    rewrite: Counts = field(default_factory=Counts)
     deletions: tuple[str, ...] = ()
     read_back_bytes: int = 0
     _copies: list[Copy] = field(default_factory=list)
@@ -125,6 +126,9 @@ def make_plan(
     plan = Plan(version, held)
     seen: set[str] = set()
     for file in files:
+        if file.rewritten:
+            plan.rewrite.add(file.size)
+            continue
         if listing_is_table:
             seen.add(file.path)
         record = known.get(file.path)

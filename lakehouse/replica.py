@@ -96,15 +96,17 @@ def open_replica(
     terms, origin = _terms(origin, origin_spot, target_spot.entry is None, there.url, options, settings, retries)
     entry = target_spot.entry or _to_register(options.register, settings)
     located = terms.locations.target
-    registration = Registration(entry, there, located, target_spot.entry is not None) if entry is not None else None
+    registration = Registration(entry, there, receipts, located, target_spot.entry is not None) if entry is not None else None
     return Replica(
         origin, there, receipts, chosen, latest if chosen.receipts_inside else None, terms,
         origin_spot.version or options.version, registration,
     )  # fmt: skip
 
 
-def open_target(target: str, format: str | None, settings: Settings) -> tuple[Store, Store, TableFormat]:
-    """A replica on its own: its store, its receipts, and its format as they tell it (a damaged table might not)."""
+def open_target(target: str, format: str | None, settings: Settings) -> tuple[Store, Store, TableFormat, Registration | None]:
+    """A replica on its own: its store, its receipts, its format as they tell it (a damaged table might not), and for a catalog's
+    table its entry.
+    """
     spot = _spot(target, settings)
     store = spot.open(None)
     places = [_redirected(spot, settings, None) or Below(store, "_lake")]
@@ -112,9 +114,19 @@ def open_target(target: str, format: str | None, settings: Settings) -> tuple[St
     for receipts in places:
         latest = read_latest(receipts)
         if latest is not None and format in (None, latest[0].format):
-            return store, receipts, formats.find(latest[0].format)
+            return store, receipts, formats.find(latest[0].format), _as_root(spot, store, receipts)
     chosen = formats.detect(store, format)
-    return store, places[0] if chosen.receipts_inside else _receipts_beside(spot, settings, None), chosen
+    receipts = places[0] if chosen.receipts_inside else _receipts_beside(spot, settings, None)
+    return store, receipts, chosen, _as_root(spot, store, receipts)
+
+
+def _as_root(spot: _Spot, store: Store, receipts: Store) -> Registration | None:
+    """The entry of a catalog's table. Raises `NotFound` where the catalog does not have it."""
+    if spot.entry is None:
+        return None
+    if spot.entry.record is None:
+        raise NotFound(f"{spot.entry.name}: the catalog has no such table")
+    return Registration(spot.entry, store, receipts, canonical(spot.entry.record.location).rstrip("/"), is_root=True)
 
 
 def open_source(place: str, settings: Settings, options: Options | None = None) -> tuple[Store, Terms, str | None]:
@@ -184,7 +196,8 @@ def _terms(
         raise Unsupported(f"{address}: lies outside {source.url}, and nothing permits to read it there")
 
     maps = tuple((stated, str(actual)) for stated, actual, _ in mapped)
-    locations = Locations(source.url, options.location or target, maps=maps, external=options.external)
+    stated = canonical(options.location).rstrip("/") if options.location else target
+    locations = Locations(source.url, stated, maps=maps, external=options.external)
     root = _metadata_location(spot.entry) if spot.entry is not None else None
     return Terms(locations, options.history, options.skip_broken_history, root, by_path), Elsewhere(source, find)
 

@@ -10,7 +10,7 @@ from lakehouse.config import DatasetSettings, ReplicaSettings, Settings, load
 from lakehouse.errors import LakeError
 from lakehouse.receipt import Level, Receipt
 from lakehouse.replica import Replica, open_replica
-from lakehouse.table import TableVersion
+from lakehouse.table import Commit, TableVersion
 
 __all__ = ["ReplicaStatus", "status"]
 
@@ -84,10 +84,17 @@ def _first_missing(replica: Replica, version: TableVersion, finished: Receipt | 
     """When the source made the oldest commit that the replica does not have."""
     first = version.committed_at
     for commit in replica.format.history(replica.source, version):
-        if finished is not None and commit.version == finished.version:
+        if finished is not None and (commit.version == finished.version or _is_older(commit, finished)):
             break
         first = commit.committed_at or first
     return first
+
+
+def _is_older(commit: Commit, finished: Receipt) -> bool:
+    """Whether the commit was made before the version that the replica has, as far as times tell."""
+    if commit.committed_at is None or finished.source_version_at is None:
+        return False
+    return commit.committed_at <= datetime.fromisoformat(finished.source_version_at)
 
 
 def _age(moment: datetime | None) -> float | None:

@@ -18,7 +18,8 @@ Whatever fails and whenever: the target's readers see the old version or the new
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -131,10 +132,16 @@ class _Run:
         plan = self.plan()
         if self._is_done(plan):
             return self._unchanged()
-        try:
+        with self._source_may_move(plan.version):
             return self._carry(plan)
+
+    @contextmanager
+    def _source_may_move(self, version: TableVersion) -> Iterator[None]:
+        """What is missing because the source was cleaned up meanwhile is no loss: `Transfer` is raised then, run again."""
+        try:
+            yield
         except NotFound:
-            self.replica.format.recheck(self.replica.source, plan.version)
+            self.replica.format.recheck(self.replica.source, version)
             raise
 
     def _carry(self, plan: Plan) -> SyncResult:
@@ -194,17 +201,18 @@ class _Run:
         if finished is not None and replica.terms is not None and finished.read_map != replica.terms.locations.digest():
             held, anew = None, True  # what was read elsewhere may have been something else
         self.progress(ProgressEvent("plan", message=f"version {version.id}"))
-        plan = make_plan(
-            version,
-            held,
-            replica.format.files(replica.source, version, None if anew else held),
-            known,
-            self.present,
-            listing_is_table=not replica.format.receipts_inside,
-            in_place=options.in_place,
-            delete=options.delete,
-            checksum=anew,
-        )
+        with self._source_may_move(version):
+            plan = make_plan(
+                version,
+                held,
+                replica.format.files(replica.source, version, None if anew else held),
+                known,
+                self.present,
+                listing_is_table=not replica.format.receipts_inside,
+                in_place=options.in_place,
+                delete=options.delete,
+                checksum=anew,
+            )
         if options.level == "bytes" and not replica.target.traits.confirms_put:
             plan.read_back_bytes = plan.copy.bytes
         return plan

@@ -109,7 +109,7 @@ class TableFile:
     """One immutable data, delete or side file of a version. ``size`` in bytes as the metadata (or a listing) states it.
 
     ``path`` is its name at the target, below the table. ``origin``: where it is read, when that is not the same path below the
-    source (another path, or a whole address).
+    source (another path, or a whole address). ``rewritten``: its bytes name other files, so `TableFormat.stage` brings it.
 
     ``last``: it describes the others (`_SUCCESS`, `_metadata`), so it comes after them.
 
@@ -124,6 +124,7 @@ class TableFile:
     checksum: Checksum | None = None
     last: bool = False
     origin: str | None = None
+    rewritten: bool = False
 
     @property
     def source(self) -> str:

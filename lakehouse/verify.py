@@ -19,6 +19,7 @@ from lakehouse.plan import Counts
 from lakehouse.progress import Progress, ProgressEvent, silent
 from lakehouse.ranges import RangePool
 from lakehouse.receipt import Level, Receipt, lowest
+from lakehouse.registration import Registration
 from lakehouse.replica import open_source, open_target
 from lakehouse.store import ObjectInfo, Store
 from lakehouse.table import TableFormat, Terms, Written
@@ -109,7 +110,7 @@ def verify(
         raise Unsupported("--level rows is not offered yet: bytes is the strongest proof of this version")
     settings = settings or load()
     options = Options(maps=tuple((maps or {}).items()), external=tuple(allow_external))
-    store, receipts, table_format = open_target(target, format, settings)
+    store, receipts, table_format, registration = open_target(target, format, settings)
     return audit(
         store,
         receipts,
@@ -119,6 +120,7 @@ def verify(
         progress=progress,
         against=open_source(against, settings, options) if against is not None else None,
         expect_receipt=expect_receipt,
+        registration=registration,
     )
 
 
@@ -184,14 +186,16 @@ def audit(
     progress: Progress,
     against: tuple[Store, Terms | None, str | None] | None = None,
     expect_receipt: str | None = None,
+    registration: Registration | None = None,
 ) -> Report:
     """Hold a replica against its receipts alone, and against the source ``against`` too when given.
 
+    ``registration``: the entry of a catalog's table, which says where its readers find it.
     Raises `NotFound` where there is neither a receipt nor a source to compare with.
     """
     report = Report(target.url, table_format.name, "", level)
     try:
-        vouching = _vouching(target, receipts)
+        vouching = _vouching(target, receipts, registration)
         expected = receipts_of.known_objects(receipts, vouching[0].number, vouching[0].number) if vouching else {}
     except Verification as error:
         report.findings.append(Finding("receipt", "_lake", str(error)))
@@ -206,19 +210,20 @@ def audit(
             Finding("receipt", report.receipt or "_lake", f"has SHA-256 {report.receipt_sha256}, expected was {expect_receipt}")
         )
     if against is not None:
-        root = vouching[0].root.path if vouching else table_format.pin(target).root
+        root = vouching[0].root.path if vouching else table_format.pin(target, _current(registration)).root
         _add_source(report, expected, target, root, against, table_format, workers=workers)
     _check_objects(report, target, expected.values(), workers=workers, progress=progress)
     if report.ok:
         root = vouching[0].root.path if vouching else ""
-        _check_whole(report, target, table_format, expected, root, essential=vouching is None)
+        _check_whole(report, target, table_format, expected, root, registration, essential=vouching is None)
     proven = level if vouching is None or against is not None else lowest(level, "bytes")
     report.level = proven if report.ok else "none"
     return report
 
 
-def _vouching(target: Store, receipts: Store) -> tuple[Receipt, str] | None:
-    """The newest receipt whose root is there; else the finished one (its root was damaged: the check will say so).
+def _vouching(target: Store, receipts: Store, registration: Registration | None) -> tuple[Receipt, str] | None:
+    """The newest receipt whose root is there, in a catalog: at whose root it stands; else the finished one (its root was damaged,
+    and the check will say so).
 
     Raises `Verification` where the receipts contradict each other.
     """
@@ -226,7 +231,8 @@ def _vouching(target: Store, receipts: Store) -> tuple[Receipt, str] | None:
     if chain.broken:
         raise Verification(f"{receipts.url}: the receipts contradict each other or some are gone; lake sync makes a new one")
     for receipt in reversed(chain.later):
-        if receipts_of.counts(target, receipt):
+        published = registration is None or registration.is_at(receipt.root.path)
+        if published and receipts_of.counts(target, receipt):
             return receipt, chain.sha256[receipt.number]
     newest = chain.finished or (chain.later[-1] if chain.later else None)
     return (newest, chain.sha256[newest.number]) if newest else None
@@ -249,7 +255,7 @@ def _add_source(
     source, terms, named = against
     version = table_format.pin(source, (report.version or named) if table_format.receipts_inside else None, terms)
     report.version = report.version or version.id
-    paths = {file.path: file.source for file in table_format.files(source, version) if file.required}
+    paths = {file.path: file.source for file in table_format.files(source, version) if file.required and not file.rewritten}
     paths.update((path, path) for path in table_format.metadata_files(source, version, essential=True))
     if not table_format.receipts_inside:
         gone = sorted(expected.keys() - paths.keys())
@@ -292,12 +298,29 @@ def _check_objects(report: Report, target: Store, expected: Iterable[Written], *
     report.findings.sort(key=lambda finding: finding.path)
 
 
+def _current(registration: Registration | None) -> str | None:
+    """The version at which a catalog's table stands; None: the newest that is found by path."""
+    record = registration.entry.record if registration is not None else None
+    return record.metadata_location.rpartition("/")[2] if record is not None else None
+
+
 def _check_whole(
-    report: Report, target: Store, table_format: TableFormat, expected: dict[str, Written], root: str, *, essential: bool
+    report: Report,
+    target: Store,
+    table_format: TableFormat,
+    expected: dict[str, Written],
+    root: str,
+    registration: Registration | None,
+    *,
+    essential: bool,
 ) -> None:
-    """Read the table's own metadata at the target: all that it refers to must be vouched for, and nothing else be visible."""
+    """Read the table's own metadata at the target: all that it refers to must be vouched for, and nothing else be visible.
+
+    A catalog's metadata file of the same content as the root is the root.
+    """
+    named = root.rpartition("/")[2] if registration is not None and registration.is_at(root) else _current(registration)
     try:
-        version = table_format.pin(target)
+        version = table_format.pin(target, named)
         refers = [(file.path, file.required) for file in table_format.files(target, version)]
         refers += [(path, True) for path in table_format.metadata_files(target, version, essential=essential)]
     except LakeError as error:

@@ -112,6 +112,7 @@ class PlanDocument(Document):
     version: str
     to_copy: CountsModel
     to_keep: CountsModel
+    to_rewrite: CountsModel
     read_back_bytes: int
     deletions: list[Text]
 

@@ -26,42 +26,51 @@ __all__ = ["register"]
 
 _SIGNS = {"copy": "-", "compare": "*", "replace": "*"}
 
+Source = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="Where the table is: a URL, a path, NAME:path or a dataset of lake.toml.")
+]
+Target = Annotated[str, typer.Argument(metavar="TARGET", help="Where it is to stand as well.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done and write nothing.")]
+Checksum = Annotated[bool, typer.Option("--checksum", help="Hash what is kept, too.")]
+Delete = Annotated[bool, typer.Option("--delete", help="Plain Parquet only: remove from TARGET what SOURCE no longer has.")]
+InPlace = Annotated[
+    bool, typer.Option("--in-place", help="Plain Parquet only: overwrite files that changed under the same name.")
+]
+Location = Annotated[
+    str | None, typer.Option("--location", metavar="URL", help="Iceberg: the address of TARGET that its metadata is to state.")
+]
+History = Annotated[
+    str, typer.Option("--history", metavar="all|none|since:V", help="Delta: which older versions' files are carried.")
+]
+SkipBroken = Annotated[
+    bool, typer.Option("--skip-broken-history", help="Iceberg: leave out older snapshots that can no longer be read.")
+]
+Register = Annotated[
+    str | None,
+    typer.Option("--register", metavar="CATALOG:IDENT", help="Iceberg: enter TARGET in a catalog once it is published."),
+]
+Retries = Annotated[int | None, typer.Option("--retries", min=0, max=100, help="Attempts after a failed request.")]
+
 
 def sync(
     session: Session,
-    source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="Where the table is: a URL, a path, NAME:path or a dataset of lake.toml.")
-    ],
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="Where it is to stand as well.")],
+    source: Source,
+    target: Target,
     table_format: FormatOption = None,
     version: VersionOption = None,
     level: Annotated[Level, typer.Option("--level", help=LEVEL_HELP)] = "bytes",
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done and write nothing.")] = False,
-    checksum: Annotated[bool, typer.Option("--checksum", help="Hash what is kept, too.")] = False,
-    delete: Annotated[
-        bool, typer.Option("--delete", help="Plain Parquet only: remove from TARGET what SOURCE no longer has.")
-    ] = False,
-    in_place: Annotated[
-        bool, typer.Option("--in-place", help="Plain Parquet only: overwrite files that changed under the same name.")
-    ] = False,
+    dry_run: DryRun = False,
+    checksum: Checksum = False,
+    delete: Delete = False,
+    in_place: InPlace = False,
     map_: MapOption = None,
     allow_external: ExternalOption = None,
-    location: Annotated[
-        str | None,
-        typer.Option("--location", metavar="URL", help="Iceberg: the address of TARGET that its metadata is to state."),
-    ] = None,
-    history: Annotated[
-        str, typer.Option("--history", metavar="all|none|since:V", help="Delta: which older versions' files are carried.")
-    ] = "all",
-    skip_broken_history: Annotated[
-        bool, typer.Option("--skip-broken-history", help="Iceberg: leave out older snapshots that can no longer be read.")
-    ] = False,
-    register_: Annotated[
-        str | None,
-        typer.Option("--register", metavar="CATALOG:IDENT", help="Iceberg: enter TARGET in a catalog once it is published."),
-    ] = None,
+    location: Location = None,
+    history: History = "all",
+    skip_broken_history: SkipBroken = False,
+    register_: Register = None,
     workers: WorkersOption = 16,
-    retries: Annotated[int | None, typer.Option("--retries", min=0, max=100, help="Attempts after a failed request.")] = None,
+    retries: Retries = None,
 ) -> int:
     """Make the table at SOURCE also stand at TARGET, with its history, and prove that it does.
 
@@ -87,9 +96,14 @@ def sync(
         return _dry_run(session, source, target, arguments)
     with output.progress(json=session.json, log_format=session.log_format, verbose=session.verbose) as progress:
         result = lakehouse.sync(source, target, workers=workers, retries=retries, progress=progress, **arguments)
+    _show(session, result)
+    return 0
+
+
+def _show(session: Session, result: lakehouse.SyncResult) -> None:
     if session.json:
         output.document(SyncDocument.of(result))
-        return 0
+        return
     if result.unchanged:
         output.line(f"unchanged: {result.target} stands at {result.format} version {result.version}, proven to {result.proof}")
     else:
@@ -102,14 +116,21 @@ def sync(
     output.line(f"  {'sha256':<9} {result.receipt_sha256}")
     for finding in result.findings:
         output.line(f"  {'note':<9} {finding.message}")
-    return 0
 
 
 def _dry_run(session: Session, source: str, target: str, arguments: dict[str, Any]) -> int:
     plan = lakehouse.plan(source, target, **arguments)
     if session.json:
         output.document(
-            PlanDocument.of(plan, version=plan.version.id, source=source, target=target, to_copy=plan.copy, to_keep=plan.keep)
+            PlanDocument.of(
+                plan,
+                version=plan.version.id,
+                source=source,
+                target=target,
+                to_copy=plan.copy,
+                to_keep=plan.keep,
+                to_rewrite=plan.rewrite,
+            )
         )
         return 0
     for copy in plan.copies():
@@ -119,6 +140,8 @@ def _dry_run(session: Session, source: str, target: str, arguments: dict[str, An
     output.line(f"{plan.format} version {plan.version.id}; dry run: nothing was written")
     output.line(f"  {'to copy':<9} {plan.copy.files} objects, {output.size_text(plan.copy.bytes)}")
     output.line(f"  {'to keep':<9} {plan.keep.files} objects, {output.size_text(plan.keep.bytes)}")
+    if plan.rewrite.files:
+        output.line(f"  {'rewrite':<9} {plan.rewrite.files} objects, {output.size_text(plan.rewrite.bytes)}")
     output.line(f"  {'read back':<9} {output.size_text(plan.read_back_bytes)}")
     return 0
 

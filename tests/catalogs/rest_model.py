@@ -196,6 +196,7 @@ class RestModel:
         if not met(body["requirements"], now["metadata"]):
             return _refused(409, "CommitFailedException")
         metadata = committed(now["metadata"], body["updates"])
+        metadata["schemas"] = [{"identifier-field-ids": [], **schema} for schema in metadata["schemas"]]  # as servers write them
         location = f"{metadata['location']}/metadata/{uuid.uuid4()}.metadata.json"
         _file(location).write_text(json.dumps(metadata))
         self.tables[table] = location

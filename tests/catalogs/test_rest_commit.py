@@ -197,6 +197,22 @@ def test_a_difference_is_named(key: str, value: object, words: str) -> None:
     assert words in found
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("properties", {"owner": "else"}, "property owner"),
+        ("default-spec-id", 1, "default partition spec"),
+        ("statistics", [{"snapshot-id": 1, "statistics-path": "s3://b/x"}], "statistics of 1"),
+    ],
+)
+def test_settings_are_no_difference_unless_they_are_asked_for(key: str, value: object, words: str) -> None:
+    wanted = {**copy.deepcopy(ALL), key: value}
+    assert differences(ALL, wanted) == []
+    (found,) = differences(ALL, wanted, settings=True)
+    assert words in found
+    assert differences({**wanted, "properties": {**wanted["properties"], "of the server": "1"}}, wanted, settings=True) == []
+
+
 def test_what_a_server_spells_otherwise_is_no_difference() -> None:
     found = copy.deepcopy(ALL)
     found["schemas"][0]["identifier-field-ids"] = []

@@ -90,6 +90,21 @@ def test_a_listing_that_never_ends_is_refused(open_one: Callable[[], Catalog], p
         list(catalog.list("ns"))
 
 
+def test_a_change_of_properties_by_another_writer_is_a_conflict_though_the_snapshots_are_ours(
+    open_one: Callable[[], Catalog], place: Store
+) -> None:
+    """Trap Iceberg 14."""
+    ours, theirs = open_one(), open_one()
+    record, metadata = suite.enter(ours, place, "ns.t", 2)
+    changed = {**metadata, "properties": {"owner": "theirs"}}
+    committed = theirs.swap("ns.t", record.metadata_location, suite.written(place, changed), changed)
+    mine = {**metadata, "properties": {"owner": "ours"}}
+    with pytest.raises(Conflict, match="another writer"):
+        ours.swap("ns.t", record.metadata_location, suite.written(place, mine), mine)
+    assert suite.standing(place, committed)["properties"] == {"owner": "theirs"}
+    assert ours.load("ns.t") == committed
+
+
 def test_a_commit_that_a_server_mends_on_its_own_is_a_conflict_that_names_the_difference(
     open_one: Callable[[], Catalog], place: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 import lakehouse
 from lakehouse.errors import NotFound, Unsupported
-from tests.corpus.conftest import names
+from tests.corpus.conftest import CORPUS, names
 from tests.corpus.crh1 import crh1
 from tests.corpus.iceberg_readers import Rows, by_duckdb, by_hand, by_pyiceberg, hashable, metadata_of, root_of, versions_of
 from tests.corpus.test_corpus import as_spark_writes
@@ -27,7 +27,12 @@ STATED_BY_WILD = "/warehouse/wild"
 DIFFER_AT_THE_ORIGIN_TOO = {
     ("duck-case_sensitive_names__case_sensitive_names", "pyiceberg"),  # names the columns otherwise than DuckDB does
     ("i_types", "pyiceberg"),  # reads a null list as an empty one
-    ("i_up", "duckdb"),  # deletes too many rows where deletion vectors follow position deletes
+    ("i_up", "duckdb"),  # older snapshots with deletion vectors, as in a relocation by a search and replace of equal length
+    ("i_v3", "duckdb"),
+}
+DOUBT_WHICH_IS_CURRENT = {
+    "duck-equality_delete_extra_column__ns__t",  # vfinal.metadata.json beside numbered ones
+    "duck-iceberg_v1_repro__repro__merch_v1",  # made by hand from the one before it, which its metadata-log does not name
 }
 READERS: dict[str, Callable[[Path], dict[str, Rows]]] = {"pyiceberg": by_pyiceberg, "duckdb": by_duckdb}
 
@@ -54,6 +59,13 @@ def journey(tmp_path: Path, s3_settings: lakehouse.Settings, s3_prefix: str) -> 
         return target
 
     return travel
+
+
+def tables_that(field: str, value: str) -> list[str]:
+    """The names of the tables of which the corpus says so; one placeholder without a corpus."""
+    known = {name: CORPUS / "expected" / "iceberg" / f"{name}.json" for name in names("expected/iceberg")}
+    found = [name for name, path in known.items() if path.exists() and json.loads(path.read_text()).get(field) == value]
+    return found or ["no-corpus"]
 
 
 def expected_of(corpus: Path, name: str) -> dict[str, Any]:
@@ -98,14 +110,15 @@ def test_an_iceberg_table_arrives_whole_or_is_refused_by_name(
     name: str, corpus: Path, journey: Journey, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     expected = expected_of(corpus, name)
-    folder, named = corpus / "iceberg" / name, Path(expected["metadata"]).name
+    folder = corpus / "iceberg" / name
+    named = {"version": Path(expected["metadata"]).name} if name in DOUBT_WHICH_IS_CURRENT else {}
     if expected["must"] == "refuse":
         with pytest.raises((NotFound, Unsupported)) as refused:
-            journey(folder, version=named)
+            journey(folder, **named)
         record_property("corpus", f"Iceberg refused ({type(refused.value).__name__})")
         assert not [path for path in (tmp_path / "elsewhere").rglob("*") if path.is_file()]
         return
-    target = journey(folder, version=named)
+    target = journey(folder, **named)
     assert_whole(target, Table(folder / expected["metadata"], places_of(corpus, expected)), [str(tmp_path / "source")])
     assert_readings(expected, target)
     made = metadata_of(root_of(target))
@@ -115,11 +128,9 @@ def test_an_iceberg_table_arrives_whole_or_is_refused_by_name(
     record_property("corpus", "Iceberg replicated")
 
 
-@pytest.mark.parametrize("name", [name for name in names("expected/iceberg") if not name.startswith("loose-")])
+@pytest.mark.parametrize("name", tables_that("must", "refuse"))
 def test_a_refused_table_leaves_nothing_at_the_target_but_what_was_noted(name: str, corpus: Path, tmp_path: Path) -> None:
     expected = expected_of(corpus, name)
-    if expected["must"] != "refuse":
-        pytest.skip("must be replicated")
     target = tmp_path / "target"
     missing = str(tmp_path / "missing")
     maps = {stated.rpartition("/d/")[0]: missing for stated in expected["outside"]}
@@ -130,13 +141,21 @@ def test_a_refused_table_leaves_nothing_at_the_target_but_what_was_noted(name: s
     assert not list(target.glob("metadata/version-hint.text"))
 
 
-@pytest.mark.parametrize("name", [name for name in names("expected/iceberg") if not name.startswith("loose-")])
+@pytest.mark.parametrize("name", sorted(DOUBT_WHICH_IS_CURRENT))
+def test_a_table_of_which_the_current_metadata_is_in_doubt_is_refused_with_the_candidates(
+    name: str, corpus: Path, tmp_path: Path
+) -> None:
+    expected = expected_of(corpus, name)
+    with pytest.raises(NotFound, match=Path(expected["metadata"]).name):
+        lakehouse.sync(str(corpus / "iceberg" / name), str(tmp_path / "target"))
+    assert not (tmp_path / "target").exists()
+
+
+@pytest.mark.parametrize("name", tables_that("with_skip_broken_history", "replicate"))
 def test_broken_history_is_left_out_by_name_and_the_rest_is_whole(
     name: str, corpus: Path, journey: Journey, tmp_path: Path
 ) -> None:
     expected = expected_of(corpus, name)
-    if expected.get("with_skip_broken_history") != "replicate":
-        pytest.skip("no broken history")
     folder, broken = corpus / "iceberg" / name, tuple(map(int, expected["broken_snapshots"]))
     trial = lakehouse.sync(str(folder), str(tmp_path / "trial"), skip_broken_history=True)
     assert all(any(str(number) in finding.message for finding in trial.findings) for number in broken)

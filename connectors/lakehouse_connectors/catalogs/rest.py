@@ -93,9 +93,9 @@ class RestTables:
         current = self._load(identifier)
         if current is None:
             raise moved(self.name, identifier, None, expected)
-        if not differences(current["metadata"], metadata) and current["metadata-location"] != expected:
-            return _record(identifier, current)
         if current["metadata-location"] != expected:
+            if not differences(current["metadata"], metadata, settings=True):
+                return _record(identifier, current)
             raise moved(self.name, identifier, current["metadata-location"], expected)
         body = commit_request({"namespace": list(namespace), "name": table}, current["metadata"], metadata)
         if not body["updates"]:
@@ -128,7 +128,7 @@ class RestTables:
         found = self._load(identifier)
         if found is None:
             raise moved(self.name, identifier, None, expected)
-        if not differences(found["metadata"], metadata):
+        if not differences(found["metadata"], metadata, settings=True):
             return _record(identifier, found)
         if found["metadata-location"] != expected:
             raise moved(self.name, identifier, found["metadata-location"], expected)

@@ -60,8 +60,12 @@ def commit_request(identifier: Json, current: Json, wanted: Json) -> Json:
     }
 
 
-def differences(found: Json, wanted: Json) -> list[str]:
-    """What of ``found`` is not as ``wanted``: the uuid, schemas, partition specs, refs and snapshots, each by name and id."""
+def differences(found: Json, wanted: Json, *, settings: bool = False) -> list[str]:
+    """What of ``found`` is not as ``wanted``: the uuid, schemas, partition specs, refs and snapshots, each by name and id.
+
+    ``settings``: also the properties that ``wanted`` states, the defaults and the statistics, without which a commit of ours has
+    not been made. Servers add properties of their own, which is no difference.
+    """
     now, then = _state(found), _state(wanted)
     wrong = [] if now.uuid == then.uuid else [f"table-uuid {now.uuid}, not {then.uuid}"]
     for word, have, want, same in (
@@ -73,6 +77,11 @@ def differences(found: Json, wanted: Json) -> list[str]:
         wrong += [f"{word} {key}" for key in sorted({*have, *want}, key=str) if not _both(have, want, key, same)]
     if now.current_schema != then.current_schema:
         wrong.append(f"current schema {now.current_schema}, not {then.current_schema}")
+    if settings:
+        wrong += [f"property {key}" for key, value in then.properties.items() if now.properties.get(key) != value]
+        wrong += [f"statistics of {key}" for key, entry in then.statistics.items() if now.statistics.get(key) != entry]
+        if (now.default_spec, now.default_order) != (then.default_spec, then.default_order):
+            wrong.append("the default partition spec or sort order")
     return wrong
 
 

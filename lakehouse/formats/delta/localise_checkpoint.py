@@ -63,7 +63,9 @@ def _rewritten(where: str, file: Any, names: Names, sizes: dict[str, int]) -> by
 
 
 def _states_absolute(file: Any) -> bool:
-    import pyarrow.compute as pc
+    import pyarrow.compute
+
+    pc: Any = pyarrow.compute
 
     for kind in _FILE_KINDS:
         if kind not in file.schema_arrow.names:

@@ -79,9 +79,9 @@ class IcebergFormat:
         return held_at(target, iceberg(version), base, unfinished)
 
     def files(self, store: Store, version: TableVersion, held: Held | None = None) -> Iterator[TableFile]:
-        """The data and equality-delete files of the live entries of every retained snapshot, whoever added them, and statistics.
+        """The files of the live entries of every retained snapshot, whoever added them, and statistics.
 
-        Position deletes and deletion vectors name data files; `stage` brings them, rewritten.
+        Position deletes and deletion vectors name data files, so `stage` rewrites them.
         """
         pinned, there = iceberg(version), _held(held)
         new = growth(store, pinned, there)
@@ -90,17 +90,17 @@ class IcebergFormat:
         manifests = new.manifests.values()
         for _, entries in every(lambda manifest: list(live_entries(store, pinned, manifest)), manifests, workers=_WORKERS):
             for entry in entries:
-                if entry.content == POSITION_DELETES or entry.path in seen:
+                if entry.path in seen:
                     continue
                 seen.add(entry.path)
                 if there is not None and entry.status == EXISTING:
                     doubtful[entry.path] = entry
                 else:
-                    yield _file(pinned, entry.path, entry.size)
+                    yield _file(pinned, entry)
         if there is not None and doubtful:
             held_files = there.files(new.replaced)
             missing = (entry for entry in doubtful.values() if pinned.locations.place(entry.path).write not in held_files)
-            yield from (_file(pinned, entry.path, entry.size) for entry in missing)
+            yield from (_file(pinned, entry) for entry in missing)
         yield from _statistics(store, pinned, there)
         _note_spellings(pinned)
 
@@ -129,7 +129,7 @@ class IcebergFormat:
             raise Transfer(f"{source.url}: snapshot {gone[0]} was expired during the copy ({newest}); run again")
 
     def metadata_files(self, store: Store, version: TableVersion, *, essential: bool = False) -> Iterator[str]:
-        """The root, lists, manifests and position-delete files, at the place where the version was pinned.
+        """The root, lists and manifests, at the place where the version was pinned.
 
         Two places have none of them byte for byte in common; `stage` reports what it finds elsewhere.
         """
@@ -139,13 +139,6 @@ class IcebergFormat:
         yield pinned.root
         new = growth(store, pinned, None)
         yield from (pinned.locations.place(path).read for path in (*new.lists, *new.manifests))
-        deletes = (manifest for manifest in new.manifests.values() if manifest.content or not manifest.length)
-        seen = set()
-        for manifest in deletes:
-            for entry in live_entries(store, pinned, manifest):
-                if entry.content == POSITION_DELETES and entry.path not in seen:
-                    seen.add(entry.path)
-                    yield pinned.locations.place(entry.path).read
 
     def differences(self, source: Store, target: Store, version: TableVersion, root: str) -> Iterator[tuple[str, str]]:
         """See `relocate.differences_of`."""
@@ -160,9 +153,13 @@ class IcebergFormat:
         return history_of(iceberg(version))
 
 
-def _file(version: IcebergVersion, stated: str, size: int) -> TableFile:
+def _file(version: IcebergVersion, entry: Entry) -> TableFile:
+    return _table_file(version, entry.path, entry.size, rewritten=entry.content == POSITION_DELETES)
+
+
+def _table_file(version: IcebergVersion, stated: str, size: int, *, rewritten: bool = False) -> TableFile:
     place = version.locations.place(stated)
-    return TableFile(place.write, size, origin=None if place.read == place.write else place.read)
+    return TableFile(place.write, size, origin=None if place.read == place.write else place.read, rewritten=rewritten)
 
 
 def _statistics(store: Store, version: IcebergVersion, held: IcebergHeld | None) -> Iterator[TableFile]:
@@ -176,7 +173,7 @@ def _statistics(store: Store, version: IcebergVersion, held: IcebergHeld | None)
         except NotFound:
             version.lost_statistics.add(stated)
         else:
-            yield _file(version, stated, size)
+            yield _table_file(version, stated, size)
 
 
 def _note_spellings(version: IcebergVersion) -> None:

@@ -13,6 +13,8 @@ from lakehouse.formats.iceberg.manifest import manifest_walker
 __all__ = ["ManifestFile", "read_list", "rewrite_list", "same_content"]
 
 PATH, LENGTH, SPEC_ID, SNAPSHOT_ID, SEQUENCE_NUMBER, CONTENT, KEY_METADATA = 500, 501, 502, 503, 515, 517, 519
+COUNTS = (504, 505, 506)
+"""How many entries were added, existed, and are deleted."""
 
 _WANTED = {
     PATH: "manifest_path",
@@ -22,6 +24,9 @@ _WANTED = {
     SEQUENCE_NUMBER: "sequence_number",
     CONTENT: "content",
     KEY_METADATA: "key_metadata",
+    COUNTS[0]: "added_files_count",
+    COUNTS[1]: "existing_files_count",
+    COUNTS[2]: "deleted_files_count",
 }
 
 
@@ -30,7 +35,7 @@ class ManifestFile:
     """One manifest as a list states it.
 
     ``path``: as stated. ``length``: in bytes. ``content``: 0 data files, 1 delete files (format version 1 has data files only).
-    ``encrypted``: the manifest has key metadata.
+    ``encrypted``: the manifest has key metadata. ``entries``: how many it holds (None: the list does not say).
     """
 
     path: str
@@ -40,6 +45,7 @@ class ManifestFile:
     sequence_number: int | None
     added_snapshot_id: int | None
     encrypted: bool
+    entries: int | None = None
 
 
 def read_list(data: bytes, where: str) -> list[ManifestFile]:
@@ -69,9 +75,15 @@ def read_list(data: bytes, where: str) -> list[ManifestFile]:
                     sequence_number=value.get(SEQUENCE_NUMBER),
                     added_snapshot_id=value.get(SNAPSHOT_ID),
                     encrypted=value.get(KEY_METADATA) is not None,
+                    entries=_sum([value.get(count) for count in COUNTS]),
                 )
             )
     return manifests
+
+
+def _sum(counts: list[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def rewrite_list(data: bytes, where: str, address: Callable[[str], str], length: Callable[[str], int]) -> bytes:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lakehouse.errors import NotFound, Unsupported
 from lakehouse.formats.iceberg.avro import Block, Walker, compile_walker, read_container, same_content, write_container
+from lakehouse.formats.iceberg.orc_metadata import with_user_metadata
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,8 +33,7 @@ def rewrite_position_deletes(data: bytes, file_format: str, where: str, address:
 
     ``file_format``: parquet, orc or avro, in any case. Rows are sorted again by (file_path, pos), stable, if the mapping changes
     the order of paths or makes two of them one; else they keep their order. Schema, field ids, a ``row`` column, the codec and
-    the key-values of Parquet and Avro are kept. The key-values of ORC (``delete-type``) are lost: Arrow's writer has none, and
-    no reader needs them. Statistics are computed anew. A file in which nothing changes comes back byte for byte.
+    the key-values are kept. Statistics are computed anew. A file in which nothing changes comes back byte for byte.
     Raises `NotFound` for a damaged file, `Unsupported` for another format and for columns or codecs that cannot be written as
     they were, and what ``address`` raises.
     """
@@ -181,24 +181,28 @@ def _parquet_bytes(table: pa.Table, data: bytes) -> bytes:
 
 
 def _orc_bytes(table: pa.Table, data: bytes) -> bytes:
-    """``table`` as ORC with the codec and index stride of the file ``data``; Arrow writes field metadata as type attributes."""
+    """``table`` as ORC with the codec, index stride and user metadata of the file ``data``.
+
+    Arrow writes field metadata as type attributes.
+    """
     import pyarrow as pa
     from pyarrow import orc
 
     file = orc.ORCFile(pa.BufferReader(data))
     sink = pa.BufferOutputStream()
     orc.write_table(table, sink, compression=file.compression, row_index_stride=file.row_index_stride)
-    return bytes(sink.getvalue())
+    return with_user_metadata(bytes(sink.getvalue()), {name.decode(): value for name, value in (file.metadata or {}).items()})
 
 
 def _form(data: bytes, kind: str) -> list[Any]:
-    """The columns of a file: names, ids, types, and how they are stored; of Parquet the key-values too."""
+    """The columns of a file: names, ids, types, and how they are stored; the key-values."""
     import pyarrow as pa
     from pyarrow import orc
     from pyarrow import parquet as pq
 
     if kind == "orc":
-        return [(field, _attributes(field)) for field in orc.ORCFile(pa.BufferReader(data)).schema]
+        read = orc.ORCFile(pa.BufferReader(data))
+        return [dict(read.metadata or {}), *((field, _attributes(field)) for field in read.schema)]
     file = pq.ParquetFile(pa.BufferReader(data))
     leaves = [file.schema.column(number) for number in range(len(file.schema))]
     stored = [

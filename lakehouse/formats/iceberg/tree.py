@@ -107,7 +107,9 @@ def live_entries(store: Store, version: IcebergVersion, manifest: ManifestFile) 
         data = store.get(place)
     except NotFound as error:
         raise NotFound(f"{version.where}: the manifest {manifest.path} is missing ({error})") from error
+    count = 0
     for entry in read_entries(data, f"{store.url}: {place}"):
+        count += 1
         if entry.status == DELETED:
             continue
         if entry.encrypted:
@@ -117,3 +119,8 @@ def live_entries(store: Store, version: IcebergVersion, manifest: ManifestFile) 
                 f"{version.where}: {entry.path} holds position deletes as {entry.file_format}: it cannot be rewritten"
             )
         yield entry
+    if manifest.entries is not None and count < manifest.entries and len(data) < manifest.length:
+        raise NotFound(
+            f"{version.where}: the manifest {manifest.path} was cut: {count} of {manifest.entries} entries, {len(data)} of "
+            f"{manifest.length} bytes are there"
+        )

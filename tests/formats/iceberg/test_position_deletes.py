@@ -269,3 +269,21 @@ def test_deletes_of_spark_name_the_moved_files(path: Path) -> None:
         before, after = (pq.ParquetFile(pa.BufferReader(each)) for each in (data, made))
         assert before.metadata.metadata == after.metadata.metadata
         assert before.schema_arrow.equals(after.schema_arrow, check_metadata=True)
+
+
+@pytest.mark.parametrize("codec", ["uncompressed", "zlib", "snappy", "lz4", "zstd"])
+def test_the_user_metadata_of_an_orc_file_is_written_behind_what_arrow_writes(codec: str) -> None:
+    from pyarrow import orc
+
+    from lakehouse.formats.iceberg.orc_metadata import with_user_metadata
+
+    sink = pa.BufferOutputStream()
+    orc.write_table(pa.table({"x": list(range(1000))}), sink, compression=codec)
+    plain = sink.getvalue().to_pybytes()
+    items = {"delete-type": b"position", "é": bytes(range(256)) * 20}
+    read = orc.ORCFile(pa.BufferReader(with_user_metadata(plain, items)))
+    assert {key.decode(): value for key, value in read.metadata.items()} == items
+    assert read.read().equals(orc.ORCFile(pa.BufferReader(plain)).read())
+    assert with_user_metadata(plain, {}) == plain
+    with pytest.raises(ValueError, match="postscript"):
+        with_user_metadata(b"no ORC file\x03", items)
