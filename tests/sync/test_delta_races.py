@@ -18,7 +18,7 @@ from lakehouse.store import Store
 from lakehouse.sync import Options, replicate
 from lakehouse.testing.faulty_store import Faults
 from lakehouse.url import parse
-from tests.formats.replicas import drop_commits, optimize_and_vacuum
+from tests.formats.replicas import add, checkpoint, commit, data_file, drop_commits, optimize_and_vacuum
 from tests.formats.spark_like import mask, upgrade
 from tests.sync.clones import shallow_clone
 from tests.sync.places import Places, append, contents, dump, ids
@@ -203,3 +203,20 @@ def test_a_first_sync_of_a_clone_that_fails_at_any_call_is_invisible_or_whole(tm
 
     _, calls = each_call(places, lambda k: Faults(fail_at=k, mode=mode, dead=True), whole)  # type: ignore[arg-type]
     assert calls > 15
+
+
+def test_a_sync_of_one_version_makes_as_many_calls_whatever_the_length_of_the_log(tmp_path: Path) -> None:
+    calls = []
+    for length in (3, 40):
+        folder = tmp_path / str(length)
+        for number in range(length):
+            commit(folder, number, {"txn": {"appId": "a", "version": number}})
+        checkpoint(folder, length - 1, [])
+        places = synced(folder)
+        data_file(folder, "new")
+        commit(folder, length, add("new"))
+        places.load(folder)
+        faults = Faults()
+        assert replicate(places.replica(faults), Options(workers=1)).version == str(length)
+        calls.append(len(faults.calls))
+    assert calls[0] == calls[1] < 45
