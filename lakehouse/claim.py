@@ -90,7 +90,7 @@ def _receipt(run: Run, plan: Plan, root: Root, objects: list[Written], missing: 
         version=version.id,
         table_id=version.table_id,
         source_version_at=utc(version.committed_at) if version.committed_at else None,
-        source_root=Root(version.root, version.root_sha256),
+        source_root=Root(version.root, version.root_sha256, version.root_etag),
         root=root,
         copied=copied,
         kept=kept,
@@ -108,6 +108,8 @@ def _receipt(run: Run, plan: Plan, root: Root, objects: list[Written], missing: 
         full=full,
         remarks=[asdict(remark) for remark in version.remarks],
         read_map=replica.terms.locations.digest() if replica.terms else "",
+        terms=replica.terms.digest() if replica.terms else "",
+        skip_broken_history=bool(replica.terms and replica.terms.skip_broken_history),
     )
 
 

@@ -27,6 +27,8 @@ __all__ = ["Locations", "Place", "canonical", "is_address"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfs": "abfss"}
+_OURS = re.compile(r"(_lake|_delta_log)(/.*)?|metadata/(version-hint\.text|.*\.metadata\.json(\.gz)?)", re.DOTALL)
+"""Names by which readers find a table, and syncs their receipts: no data file may have one."""
 _WASB = re.compile(r"wasbs?://([^@/]+)@([^./]+)\.blob\.", re.IGNORECASE)
 
 
@@ -95,33 +97,51 @@ class Locations:
     def place(self, stated: str) -> Place:
         """Where the file of that stated path lies, and where it goes.
 
-        Raises `Unsupported` for a path that leads out of the table by ``..`` or into receipts, and for one that nothing permits.
+        Raises `Unsupported` for a path that leads out of the table by ``..``, for a name that is ours at the target, and for what
+        nothing permits to read.
         """
-        if not self.maps:
-            for head in self.heads:
-                if stated.startswith(head):
-                    rest = self._inside(stated, stated[len(head) :])
-                    return Place(_named(rest, self.source), _named(rest, self.target))
-        address = canonical(stated)
-        inside = self._rest_inside(address)
-        if inside is not None and address.startswith(f"{self._roots()[0]}/") and stated.endswith(f"/{inside}"):
-            self.heads.add(stated[: len(stated) - len(inside)])
-        mapped = self._mapped(address)
-        if inside is None and mapped is not None:
-            inside = _below(mapped, canonical(self.source))
+        return Place(self.read(stated), self.write(stated))
+
+    def read(self, stated: str) -> str:
+        """Where it lies: a path below SOURCE, or a whole address. Raises `Unsupported` as `place` does."""
+        inside, mapped = self._found(stated)
+        if mapped is not None:
+            return _named(self._readable(mapped), self.source)
         if inside is not None:
-            write = self._inside(stated, inside)
-            read = write if mapped is None else self._readable(mapped)
-            return Place(_named(read, self.source), _named(write, self.target))
+            return _named(inside, self.source)
+        return self._readable(self._permitted(stated, canonical(stated)))
+
+    def write(self, stated: str) -> str:
+        """Where it goes: a path below TARGET. What is only named, and never read, needs no permission.
+
+        Raises `Unsupported` for a path that leads out of the table, or has a name that is ours there.
+        """
+        inside, _ = self._found(stated)
+        if inside is not None:
+            return _named(self._checked(stated, inside), self.target)
+        address = canonical(stated)
         base = address.rpartition("/")[2]
         if not base or ".." in address.split("/"):
             raise Unsupported(f"{self.source}: states the path {stated!r}, which names no file; it is not followed")
-        read = mapped if mapped is not None else self._permitted(stated, address)
-        return Place(self._readable(read), f"ext/{sha256_hex(address.encode())[:32]}/{base}")
+        return f"ext/{sha256_hex(address.encode())[:32]}/{base}"
+
+    def _found(self, stated: str) -> tuple[str | None, str | None]:
+        """The rest of the path when the file is one of the table, and where ``--map`` says it lies."""
+        if not self.maps:
+            for head in self.heads:
+                if stated.startswith(head):
+                    return self._followed(stated, stated[len(head) :]), None
+        address = canonical(stated)
+        inside, mapped = self._rest_inside(address), self._mapped(address)
+        if inside is not None and address.startswith(f"{self._roots()[0]}/") and stated.endswith(f"/{inside}"):
+            self.heads.add(stated[: len(stated) - len(inside)])
+        if inside is None and mapped is not None:
+            inside = _below(mapped, canonical(self.source))
+        return (None if inside is None else self._followed(stated, inside)), mapped
 
     def address(self, stated: str) -> str:
         """The whole address that the target's metadata states for that path."""
-        return f"{self.target}/{self.place(stated).write}"
+        return f"{self.target}/{self.write(stated)}"
 
     def is_inside(self, stated: str) -> bool:
         """Whether ``stated`` is the table's location or lies below it."""
@@ -150,10 +170,15 @@ class Locations:
                 return rest
         return None
 
-    def _inside(self, stated: str, rest: str) -> str:
+    def _followed(self, stated: str, rest: str) -> str:
         if ".." in rest and ".." in rest.split("/"):
             raise Unsupported(f"{self.source}: states the path {stated!r}, whose '..' may leave the table; it is not followed")
-        if not rest or rest.startswith("_lake/"):
+        return rest
+
+    def _checked(self, stated: str, rest: str) -> str:
+        """``rest``, unless it is a name by which a reader or a later sync finds what is ours at the target."""
+        name = _segments(rest)
+        if not name or _OURS.fullmatch(name):
             raise Unsupported(f"{self.source}: states {stated!r} as a file of the table, which cannot be carried under that name")
         return rest
 
@@ -192,7 +217,12 @@ class Locations:
 
 def _named(path: str, store: str) -> str:
     """``path`` as the store at that address takes it: a file system knows no empty segments and no ``.``; keys may have them."""
-    if not store.startswith("file:") or is_address(path) or ("//" not in path and "./" not in path and path[:1] != "/"):
+    return path if is_address(path) or not store.startswith("file:") else _segments(path)
+
+
+def _segments(path: str) -> str:
+    """``path`` without empty segments and ``.``."""
+    if "//" not in path and "./" not in path and path[:1] != "/" and path[-1:] != ".":
         return path
     return "/".join(segment for segment in path.split("/") if segment not in ("", "."))
 

@@ -48,10 +48,11 @@ def lowest(*levels: Level) -> Level:
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """Path and SHA-256 of a root object; "" twice where the format has none."""
+    """Path and SHA-256 of a root object; "" twice where there is none. ``etag``: the source's, if its name may come again."""
 
     path: str = ""
     sha256: str = ""
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Receipt:
     that were gone at the source, ``lost_versions`` names versions that were cleaned up there before they could be carried.
     ``supersedes`` numbers the unfinished receipt that this one replaces. ``full``: the inventory lists all objects, so that no
     older receipt is needed. ``remarks`` are those of the version (`lakehouse.table.Remark`), ``read_map`` the digest of the
-    ``--map`` options that it was read with.
+    ``--map`` options that it was read with, ``terms`` that of all that decides what a replica of a version is (`Terms.digest`).
     """
 
     number: int
@@ -95,6 +96,8 @@ class Receipt:
     full: bool = False
     remarks: list[dict[str, str]] = field(default_factory=list)
     read_map: str = ""
+    terms: str = ""
+    skip_broken_history: bool = False
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -104,7 +107,15 @@ class Receipt:
     @property
     def base(self) -> Base:
         """The version it speaks of, in the words of `lakehouse.table`."""
-        return Base(self.version, self.table_id, self.source_root.path, self.source_root.sha256, self.root.path, self.root.sha256)
+        return Base(
+            self.version,
+            self.table_id,
+            self.source_root.path,
+            self.source_root.sha256,
+            self.root.path,
+            self.root.sha256,
+            self.source_root.etag,
+        )
 
     def to_bytes(self) -> bytes:
         """The receipt as it lies at the target: JSON, indented, keys in the order of this class."""

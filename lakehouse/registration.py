@@ -19,7 +19,7 @@ from typing import Any
 from lakehouse.catalog import Catalog, TableRecord
 from lakehouse.checksum import sha256_hex
 from lakehouse.errors import Conflict, LakeError, NotFound, Unsupported
-from lakehouse.locations import Locations, canonical
+from lakehouse.locations import canonical
 from lakehouse.store import Store
 from lakehouse.table import Base
 
@@ -119,8 +119,12 @@ class Registration:
         """Whether it is a root that a sync published by path, as only they have such names here, or was answered for one."""
         if self.entry.catalog.swaps == "commit" and self._noted().get("metadata_location") == address:
             return True
-        folder = canonical(self.location)
-        return canonical(address).startswith(f"{folder}/") and bool(_BY_PATH.fullmatch(canonical(address)[len(folder) + 1 :]))
+        return bool(_BY_PATH.fullmatch(self._below(address) or ""))
+
+    def _below(self, address: str) -> str | None:
+        """The path below the target, or None for what lies elsewhere."""
+        folder, stated = canonical(self.location), canonical(address)
+        return stated[len(folder) + 1 :] if stated.startswith(f"{folder}/") else None
 
     @property
     def _note_path(self) -> str:
@@ -140,10 +144,12 @@ class Registration:
         self.receipts.put(self._note_path, data, size=len(data))
 
     def _says_the_same(self, address: str, root: str) -> bool:
+        path = self._below(address)
+        if path is None:
+            return False
         try:
-            path = Locations(self.target.url, table=self.location).place(address).read
             theirs, ours = self._metadata(path), self._metadata(root)
-        except (NotFound, Unsupported):
+        except NotFound:
             return False
         stated = ours.get("properties") or {}
         kept = {key: value for key, value in (theirs.get("properties") or {}).items() if key in stated}

@@ -71,7 +71,7 @@ def open_replica(
     Raises `Config` when one place lies in the other, `NotFound` where no table is found.
     """
     options = options or Options()
-    origin_spot, target_spot = _spot(source, settings), _spot(target, settings, new_at=options.location)
+    origin_spot, target_spot = _spot(source, settings), _spot(target, settings, new=True, new_at=options.location)
     if origin_spot.version is not None and options.version not in (None, origin_spot.version):
         raise Config(f"the address of the source names version {origin_spot.version}, --version names {options.version}; say one")
     if target_spot.version is not None:
@@ -88,7 +88,7 @@ def open_replica(
         chosen = formats.detect(origin, format or ("iceberg" if origin_spot.entry else None))
     if cataloged and chosen.name != "iceberg":
         raise Config(f"{origin.url}: is a {chosen.name} table; catalogs hold Iceberg tables")
-    if latest is None and chosen.receipts_inside and target_spot.url.key:
+    if latest is None and chosen.receipts_inside and target_spot.url.key and target_spot.entry is None:
         latest = read_latest(_receipts_beside(target_spot, settings, retries))
     if latest is not None and chosen.name != latest[0].format:
         raise Conflict(f"{there.url}: is a replica of a {latest[0].format} table; it cannot become one of a {chosen.name} table")
@@ -110,7 +110,7 @@ def open_target(target: str, format: str | None, settings: Settings) -> tuple[St
     spot = _spot(target, settings)
     store = spot.open(None)
     places = [_redirected(spot, settings, None) or Below(store, "_lake")]
-    places += [_receipts_beside(spot, settings, None)] if spot.url.key else []
+    places += [_receipts_beside(spot, settings, None)] if spot.url.key and spot.entry is None else []
     for receipts in places:
         latest = read_latest(receipts)
         if latest is not None and format in (None, latest[0].format):
@@ -121,11 +121,9 @@ def open_target(target: str, format: str | None, settings: Settings) -> tuple[St
 
 
 def _as_root(spot: _Spot, store: Store, receipts: Store) -> Registration | None:
-    """The entry of a catalog's table. Raises `NotFound` where the catalog does not have it."""
-    if spot.entry is None:
+    """The entry of a catalog's table."""
+    if spot.entry is None or spot.entry.record is None:
         return None
-    if spot.entry.record is None:
-        raise NotFound(f"{spot.entry.name}: the catalog has no such table")
     return Registration(spot.entry, store, receipts, canonical(spot.entry.record.location).rstrip("/"), is_root=True)
 
 
@@ -148,14 +146,18 @@ def open_table(
     return store, chosen, chosen.pin(store, named or version, terms)
 
 
-def _spot(place: str, settings: Settings, *, new_at: str | None = None) -> _Spot:
-    """Find ``place``. A table that a catalog does not have yet goes to ``new_at``, or where the catalog puts new ones."""
+def _spot(place: str, settings: Settings, *, new: bool = False, new_at: str | None = None) -> _Spot:
+    """Find ``place``. A table that a catalog does not have yet goes, where it may be ``new``, to ``new_at``, or where the catalog
+    puts new ones; else `NotFound` is raised.
+    """
     named = catalog_place(place, settings)
     if named is None:
         table, version = formats.table_and_version(place)
         return _Spot(*locate(table, settings), version)
     catalog = open_catalog(named[0], settings)
     record = catalog.load(named[1])
+    if record is None and not new:
+        raise NotFound(f"{place}: the catalog has no such table")
     location = record.location if record is not None else (new_at or catalog.default_location(named[1]))
     if location is None:
         raise Config(f"{place}: the catalog does not say where a new table goes; give --location URL")
@@ -217,8 +219,6 @@ def _metadata_location(entry: Entry) -> Callable[[], str]:
 def _open_source(spot: _Spot, retries: int | None) -> Store:
     """The store of a source. A place that names one object is seen as a folder that holds just that object."""
     store = spot.open(retries)
-    if spot.entry is not None and spot.entry.record is None:
-        raise NotFound(f"{spot.entry.name}: the catalog has no such table")
     if next(iter(store.list()), None) is not None or not spot.url.key:
         return store
     folder = open_at(spot.url.parent, spot.via, retries=retries)

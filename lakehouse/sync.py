@@ -169,9 +169,11 @@ class _Run:
         asked = self._version_asked in (None, receipt.version) and not self.options.checksum
         if not asked or lowest(receipt.proof, self.options.level) != self.options.level:
             return False
+        if self.replica.terms is not None and receipt.terms != self.replica.terms.digest():
+            return False
         self.chain = Chain(receipt, sha256={receipt.number: sha256})
         entry = self.replica.registration
-        if entry is not None and entry.standing([receipt.base]) is None and entry.is_root:
+        if entry is not None and not entry.is_at(receipt.root.path):
             return False
         return self.replica.format.is_unchanged(self.replica.source, self.replica.target, receipt.base, self.replica.terms)
 
@@ -264,7 +266,8 @@ class _Run:
         return (
             finished is not None
             and not self.chain.later
-            and plan.version.id == finished.version
+            and (plan.version.id, plan.version.root_sha256) == (finished.version, finished.source_root.sha256)
+            and (self.replica.terms is None or finished.terms == self.replica.terms.digest())
             and lowest(finished.proof, self.options.level) == self.options.level
         )
 

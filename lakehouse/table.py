@@ -6,12 +6,13 @@ A format reads metadata, names files, and says in which order metadata must appe
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
-from lakehouse.checksum import Checksum
+from lakehouse.checksum import Checksum, sha256_hex
 from lakehouse.locations import Locations
 from lakehouse.store import Store
 
@@ -72,6 +73,11 @@ class Terms:
     root: Callable[[], str] | None = None
     by_path: bool = True
 
+    def digest(self) -> str:
+        """The SHA-256 of what makes two replicas of one version differ: where they say they are, and what is left out."""
+        said = (self.locations.target, self.locations.digest(), self.history, self.skip_broken_history)
+        return sha256_hex(json.dumps(said).encode())
+
 
 @dataclass(frozen=True)
 class Held:
@@ -96,6 +102,7 @@ class TableVersion:
     committed_at: datetime | None
     root: str
     root_sha256: str
+    root_etag: str = field(default="", compare=False, kw_only=True)
     not_carried: NotCarried = field(default_factory=NotCarried, compare=False, kw_only=True)
     remarks: list[Remark] = field(default_factory=list, compare=False, kw_only=True)
 
@@ -190,7 +197,8 @@ class Staged:
 class Base:
     """The version that the last finished sync left at the target, as its receipt records it.
 
-    ``source_root`` and ``target_root`` are paths in the two stores, with the SHA-256 that their bytes had.
+    ``source_root`` and ``target_root`` are paths in the two stores, with the SHA-256 that their bytes had. ``source_root_etag``
+    is known where a root's name may be used again for another one.
     """
 
     id: str
@@ -199,6 +207,7 @@ class Base:
     source_root_sha256: str
     target_root: str
     target_root_sha256: str
+    source_root_etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)

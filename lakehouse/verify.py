@@ -211,6 +211,9 @@ def audit(
         )
     if against is not None:
         root = vouching[0].root.path if vouching else table_format.pin(target, _current(registration)).root
+        if vouching and against[1] is not None:
+            terms = replace(against[1], skip_broken_history=vouching[0].skip_broken_history)
+            against = (against[0], terms, against[2])
         _add_source(report, expected, target, root, against, table_format, workers=workers)
     _check_objects(report, target, expected.values(), workers=workers, progress=progress)
     if report.ok:

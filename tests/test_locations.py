@@ -142,3 +142,22 @@ def test_empty_segments_are_kept_where_keys_may_have_them_and_collapse_in_a_file
     local = Locations("file:///srv/t", TARGET, "file:///srv/t/")
     assert local.place("file:///srv/t//data/./x") == Place("data/x", "/data/./x")
     assert Locations("s3://data/t", "file:///r", "s3://data/t").address("s3://data/t//data/x") == "file:///r/data/x"
+
+
+@pytest.mark.parametrize(
+    "path", ["_lake", "./_lake/latest.json", "/_lake/receipts/1.json", "_delta_log/00000000000000000001.json",
+             "metadata/v1.metadata.json", "metadata//version-hint.text", "metadata/00001-x.gz.metadata.json", "."],
+)  # fmt: skip
+def test_no_file_of_a_table_may_have_a_name_by_which_a_replica_is_found(path: str) -> None:
+    """A manifest may state anything: what is ours at the target is never written as data."""
+    with pytest.raises(Unsupported, match="cannot be carried under that name"):
+        table().place(f"s3://data/t/{path}")
+    assert table().read("s3://data/t/metadata/v1.metadata.json") == "metadata/v1.metadata.json"
+
+
+def test_what_is_only_named_needs_no_permission_and_gets_the_same_name_as_what_is_read() -> None:
+    """DELETED entries and dangling position deletes name files that nobody reads any more."""
+    away = "s3://another/x.parquet"
+    assert table().write(away) == table(external=("s3://another",)).place(away).write
+    with pytest.raises(Unsupported):
+        table().read(away)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from lakehouse.errors import NotFound, Transfer
 from lakehouse.formats.iceberg.held import IcebergHeld, held_at, roots_at
 from lakehouse.formats.iceberg.look import description, history_of
-from lakehouse.formats.iceberg.manifest import Entry
+from lakehouse.formats.iceberg.manifest import EXISTING, Entry
 from lakehouse.formats.iceberg.metadata import statistics_of
 from lakehouse.formats.iceberg.relocate import differences_of, stage_version
 from lakehouse.formats.iceberg.root import (
@@ -22,7 +22,7 @@ from lakehouse.formats.iceberg.root import (
     number_of,
     read_root,
 )
-from lakehouse.formats.iceberg.tree import EXISTING, POSITION_DELETES, growth, live_entries
+from lakehouse.formats.iceberg.tree import POSITION_DELETES, growth, live_entries
 from lakehouse.formats.iceberg.version import IcebergVersion, iceberg, pin_version
 from lakehouse.parallel import every
 from lakehouse.store import Store
@@ -60,7 +60,7 @@ class IcebergFormat:
         if terms is not None and terms.root is not None:
             level = terms.root().rpartition("/")[2] == base.id
         else:
-            level = _stands_at(source, base.source_root)
+            level = _stands_at(source, base)
         if not level:
             return False
         number = number_of(base.target_root.rpartition("/")[2])
@@ -99,7 +99,7 @@ class IcebergFormat:
                     yield _file(pinned, entry)
         if there is not None and doubtful:
             held_files = there.files(new.replaced)
-            missing = (entry for entry in doubtful.values() if pinned.locations.place(entry.path).write not in held_files)
+            missing = (entry for entry in doubtful.values() if pinned.locations.write(entry.path) not in held_files)
             yield from (_file(pinned, entry) for entry in missing)
         yield from _statistics(store, pinned, there)
         _note_spellings(pinned)
@@ -109,15 +109,20 @@ class IcebergFormat:
         return stage_version(source, target, iceberg(version), _held(held))
 
     def recheck(self, source: Store, version: TableVersion) -> None:
-        """The pinned metadata file is there, and where a newer one is current, that still retains every pinned snapshot."""
+        """The pinned metadata file is there, and where a newer one is current, that still retains every pinned snapshot.
+
+        A version that the user named may be any older one; then only its own file is looked for.
+        """
         pinned = iceberg(version)
         try:
             source.head(pinned.root)
         except NotFound:
             raise Transfer(f"{source.url}: {pinned.root} was cleaned up during the copy; run again") from None
+        if pinned.is_named:
+            return
         try:
             named = pinned.terms.root
-            newest = find_root(source) if named is None else pinned.locations.place(named()).read
+            newest = find_root(source) if named is None else pinned.locations.read(named())
         except NotFound:  # a commit is under way; the pinned version stands on its own
             return
         if newest == pinned.root:
@@ -125,7 +130,7 @@ class IcebergFormat:
         metadata, _ = read_root(source, newest)
         retained = {raw.get("snapshot-id") for raw in metadata.get("snapshots") or ()}
         gone = [snapshot.id for snapshot in pinned.snapshots if snapshot.id not in retained]
-        if gone and (metadata.get("last-updated-ms") or 0) >= (pinned.metadata.get("last-updated-ms") or 0):
+        if gone:
             raise Transfer(f"{source.url}: snapshot {gone[0]} was expired during the copy ({newest}); run again")
 
     def metadata_files(self, store: Store, version: TableVersion, *, essential: bool = False) -> Iterator[str]:
@@ -138,7 +143,7 @@ class IcebergFormat:
             return
         yield pinned.root
         new = growth(store, pinned, None)
-        yield from (pinned.locations.place(path).read for path in (*new.lists, *new.manifests))
+        yield from (pinned.locations.read(path) for path in (*new.lists, *new.manifests))
 
     def differences(self, source: Store, target: Store, version: TableVersion, root: str) -> Iterator[tuple[str, str]]:
         """See `relocate.differences_of`."""
@@ -169,7 +174,7 @@ def _statistics(store: Store, version: IcebergVersion, held: IcebergHeld | None)
         if version.locations.address(stated) in there:
             continue
         try:
-            store.head(version.locations.place(stated).read)
+            store.head(version.locations.read(stated))
         except NotFound:
             version.lost_statistics.add(stated)
         else:
@@ -185,21 +190,23 @@ def _note_spellings(version: IcebergVersion) -> None:
             version.remarks.append(remark)
 
 
-def _stands_at(source: Store, root: str) -> bool:
-    """Whether the source's current metadata file is still ``root``, and none is newer."""
-    name = root.rpartition("/")[2]
+def _stands_at(source: Store, base: Base) -> bool:
+    """Whether the source's current metadata file is still that of ``base``, and none is newer.
+
+    A name like ``v4.metadata.json`` may come again after a restore, so its etag must be the same.
+    """
+    name = base.source_root.rpartition("/")[2]
     number = number_of(name)
     try:
         hint = source.get(HINT)
     except NotFound:
-        names = metadata_names(source)
-        return name in names and number is not None and all((number_of(other) or 0) < number for other in names if other != name)
-    if name not in hinted_names(hint):
+        hint = None
+    if number is None or (hint is not None and name not in hinted_names(hint)):
         return False
-    if number is None or not name.startswith("v"):
-        return all((number_of(other) or 0) <= (number or 0) for other in metadata_names(source))
-    try:
-        source.head(f"{FOLDER}/{name.replace(str(number), str(number + 1), 1)}")
-    except NotFound:
-        return True
-    return False
+    if name.startswith("v"):
+        listed = source.list(FOLDER, after=f"{FOLDER}/v", recursive=False)
+        etags = {info.path.rpartition("/")[2]: info.etag for info in listed if is_metadata_name(info.path.rpartition("/")[2])}
+    else:
+        etags = dict.fromkeys(metadata_names(source), base.source_root_etag)
+    newer = any((number_of(other) or 0) >= number for other in etags if other != name)
+    return name in etags and etags[name] == base.source_root_etag and not newer

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lakehouse.errors import Conflict
-from lakehouse.formats.iceberg.manifest import read_entries
+from lakehouse.formats.iceberg.manifest import DELETED, read_entries
 from lakehouse.formats.iceberg.manifest_list import ManifestFile, read_list
 from lakehouse.formats.iceberg.metadata import Snapshot, snapshots_of
 from lakehouse.formats.iceberg.root import FOLDER, number_of, read_root
@@ -25,7 +25,8 @@ from lakehouse.table import Base, Held
 __all__ = ["IcebergHeld", "held_at", "roots_at"]
 
 _WORKERS = 16
-_ROOT = re.compile(rf"{FOLDER}/v(\d+)\.metadata\.json")
+_SKEW_MS = 60_000
+_ROOT = re.compile(rf"{FOLDER}/v(\d+)(\.gz)?\.metadata\.json(\.gz)?")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class IcebergHeld(Held):
     locations: Locations
     snapshots: dict[int, Snapshot]
     _dropped: set[str] = field(default_factory=set, compare=False)
+
+    def is_level(self, version: IcebergVersion) -> bool:
+        """Whether the target has just that version, and no other choice of its snapshots."""
+        same = (self.base.id, self.base.source_root_sha256) == (version.id, version.root_sha256)
+        return same and self.snapshots.keys() == {snapshot.id for snapshot in version.snapshots}
 
     def has(self, snapshot: Snapshot, locations: Locations) -> bool:
         """Whether the target retains that snapshot of the source."""
@@ -63,26 +69,29 @@ class IcebergHeld(Held):
         return found
 
     def _list(self, address: str) -> list[ManifestFile]:
-        return read_list(self.target.get(self.locations.place(address).read), f"{self.target.url}: {address}")
+        return read_list(self.target.get(self.locations.read(address)), f"{self.target.url}: {address}")
 
     def files(self, manifests: Iterable[str]) -> set[str]:
-        """The paths, below the target, of all files that ``manifests`` (addresses) name."""
+        """The paths, below the target, of the live files that ``manifests`` (addresses) name."""
         found: set[str] = set()
         for _, paths in every(self._paths, manifests, workers=_WORKERS):
             found |= paths
         return found
 
     def _paths(self, address: str) -> set[str]:
-        path = self.locations.place(address).read
-        return {
-            self.locations.place(entry.path).read for entry in read_entries(self.target.get(path), f"{self.target.url}/{path}")
-        }
+        path = self.locations.read(address)
+        entries = read_entries(self.target.get(path), f"{self.target.url}/{path}")
+        return {self.locations.read(entry.path) for entry in entries if entry.status != DELETED}
 
 
 def roots_at(target: Store) -> dict[int, str]:
-    """The roots of a table found by path: number → path. One listing that begins behind the manifests."""
-    found = (_ROOT.fullmatch(info.path) for info in target.list(FOLDER, after=f"{FOLDER}/v", recursive=False))
-    return {int(match[1]): match[0] for match in found if match}
+    """The roots of a table found by path: number → path. One listing that begins behind the manifests.
+
+    Of two spellings of one number the packed one is given: no sync writes it, so somebody else did.
+    """
+    listed = target.list(FOLDER, after=f"{FOLDER}/v", recursive=False)
+    found = [match for info in listed if (match := _ROOT.fullmatch(info.path)) is not None]
+    return {int(match[1]): match[0] for match in sorted(found, key=lambda match: ".gz" in match[0])}
 
 
 def held_at(target: Store, version: IcebergVersion, base: Base | None, unfinished: Sequence[Base]) -> IcebergHeld | None:
@@ -106,7 +115,7 @@ def held_at(target: Store, version: IcebergVersion, base: Base | None, unfinishe
     if ours is None:
         _refuse_unknown_snapshots(target, path, metadata, version)
         return None
-    _refuse_older(target, path, metadata, version)
+    _refuse_fork(target, path, metadata, version, ours)
     locations = Locations(target.url, version.locations.target, table=str(metadata.get("location")))
     snapshots = {snapshot.id: snapshot for snapshot in snapshots_of(metadata, f"{target.url}/{path}")}
     number = number_of(path.rpartition("/")[2]) or 0
@@ -133,19 +142,38 @@ def _refuse_another(target: Store, path: str, metadata: dict[str, Any], version:
         )
 
 
-def _refuse_older(target: Store, path: str, metadata: dict[str, Any], version: IcebergVersion) -> None:
-    times = metadata.get("last-updated-ms"), version.metadata.get("last-updated-ms")
-    if isinstance(times[0], int) and isinstance(times[1], int) and times[1] < times[0]:
+def _refuse_fork(target: Store, path: str, metadata: dict[str, Any], version: IcebergVersion, base: Base) -> None:
+    """The source must descend from the version that the replica has: restored from a backup, it may not, under the same names.
+
+    The metadata-log tells, by name and time. Where it no longer reaches back so far, sequence numbers and times do; clocks of
+    writers may differ by a minute (as Iceberg's own check allows).
+    """
+    ours, theirs = metadata, version.metadata
+    if (version.id, version.root_sha256) == (base.id, base.source_root_sha256):
+        return
+    at = ours.get("last-updated-ms") or 0
+    log = [(entry.get("timestamp-ms") or 0, _name(entry.get("metadata-file"))) for entry in theirs.get("metadata-log") or ()]
+    if any(name == base.id and (time == at or not name.startswith("v")) for time, name in log):
+        return
+    behind = (theirs.get("last-updated-ms") or 0) + _SKEW_MS < at
+    behind |= (theirs.get("last-sequence-number") or 0) < (ours.get("last-sequence-number") or 0)
+    if behind or any(time + _SKEW_MS < at for time, _ in log) or _name(version.root) == base.id:
         raise Conflict(
-            f"{target.url}: {path} is newer than {version.where}; the source was restored to an older version, "
-            "and a replica is never rolled back"
+            f"{target.url}: {path} holds {base.id}, from which {version.where} does not descend; the source was restored to an "
+            "older version, or made anew, and a replica is never rolled back: use another target"
         )
+
+
+def _name(address: object) -> str:
+    return str(address).rpartition("/")[2]
 
 
 def _refuse_unknown_snapshots(target: Store, path: str, metadata: dict[str, Any], version: IcebergVersion) -> None:
     """Without receipts, a table at the target is taken over only when all its snapshots are the source's."""
     known = {snapshot.id for snapshot in version.snapshots}
-    others = [snapshot.id for snapshot in snapshots_of(metadata, f"{target.url}/{path}") if snapshot.id not in known]
+    oldest = min((snapshot.at for snapshot in version.snapshots), default=0)
+    there = snapshots_of(metadata, f"{target.url}/{path}")
+    others = [snapshot.id for snapshot in there if snapshot.id not in known and snapshot.at >= oldest]  # older ones have expired
     if others:
         raise Conflict(
             f"{target.url}: {path} has no receipt, and the source does not know its snapshot {others[0]}; "

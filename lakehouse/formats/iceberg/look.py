@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from lakehouse.formats.iceberg.manifest_list import ManifestFile
-from lakehouse.formats.iceberg.metadata import Snapshot, statistics_of
+from lakehouse.formats.iceberg.metadata import Snapshot, moment, statistics_of
 from lakehouse.formats.iceberg.tree import POSITION_DELETES, growth, live_entries
 from lakehouse.formats.iceberg.version import IcebergVersion
 from lakehouse.store import Store
@@ -64,8 +63,7 @@ def history_of(version: IcebergVersion) -> Iterator[Commit]:
             details["refs"] = ", ".join(sorted(names[raw.get("snapshot-id")]))
         operation = str(summary.pop("operation", ""))
         details |= {key: value if isinstance(value, str) else json.dumps(value) for key, value in summary.items()}
-        moment = datetime.fromtimestamp(at / 1000, UTC) if isinstance(at, int) else None
-        yield Commit(log.get(at, ""), moment, operation, details)
+        yield Commit(log.get(at, ""), moment(at), operation, details)
 
 
 def _files(store: Store, version: IcebergVersion, snapshots: Any) -> tuple[dict[str, int], set[str]]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from lakehouse.errors import NotFound, Unsupported
 from lakehouse.locations import Locations, is_address
 from lakehouse.table import Remark
 
-__all__ = ["Snapshot", "check_metadata", "relocated", "snapshots_of", "statistics_of", "to_bytes", "without_snapshots"]
+__all__ = ["Snapshot", "check_metadata", "moment", "relocated", "snapshots_of", "statistics_of", "to_bytes", "without_snapshots"]
 
 _NEWEST = 3
 _STATISTICS = ("statistics", "partition-statistics")
@@ -23,24 +24,55 @@ _PATHS = ("write.data.path", "write.metadata.path", "write.object-storage.path",
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One snapshot: its manifest list, or (version 1 only) the manifests that it names itself."""
+    """One snapshot: its manifest list, or (version 1 only) the manifests that it names itself.
+
+    ``at``: its time in milliseconds. ``has_files``: its summary says that it reads some.
+    """
 
     id: int
     parent: int | None
     manifest_list: str | None
     manifests: tuple[str, ...] = ()
+    at: int = 0
+    has_files: bool = False
 
 
 def check_metadata(metadata: Mapping[str, Any], where: str) -> None:
     """Raise `Unsupported` for what cannot be carried, by name, and `NotFound` for what is no table metadata."""
     version = metadata.get("format-version")
-    if not isinstance(version, int) or not metadata.get("location"):
+    if not isinstance(version, int) or version < 1 or not isinstance(metadata.get("location"), str):
         raise NotFound(f"{where}: is no table metadata (no format-version or no location)")
+    _check_shape(metadata, where)
     if version > _NEWEST:
         raise Unsupported(f"{where}: format version {version}; versions 1 to {_NEWEST} are carried")
     keys = [snapshot for snapshot in metadata.get("snapshots") or () if snapshot.get("key-id") is not None]
     if metadata.get("encryption-keys") or keys or (metadata.get("properties") or {}).get("encryption.key-id"):
         raise Unsupported(f"{where}: the table is encrypted (encryption-keys, key-id); its manifests cannot be rewritten")
+
+
+def _check_shape(metadata: Mapping[str, Any], where: str) -> None:
+    """Raise `NotFound` where what is read here is not of the kind that the spec says."""
+    lists = {name: metadata.get(name) or [] for name in ("snapshots", "snapshot-log", "metadata-log", *_STATISTICS)}
+    maps = {name: metadata.get(name) or {} for name in ("refs", "properties")}
+    wrong = [name for name, value in lists.items() if not isinstance(value, list) or not all(isinstance(e, dict) for e in value)]
+    wrong += [name for name, value in maps.items() if not isinstance(value, dict)]
+    if not wrong:
+        refs, places = maps["refs"].values(), [entry for kind in _STATISTICS for entry in lists[kind]]
+        wrong += ["refs"] if not all(isinstance(ref, dict) for ref in refs) else []
+        wrong += ["statistics"] if not all(isinstance(entry.get("statistics-path"), str) for entry in places) else []
+        wrong += ["snapshots"] if not all(isinstance(raw.get("summary") or {}, dict) for raw in lists["snapshots"]) else []
+    if wrong:
+        raise NotFound(f"{where}: its {wrong[0]} is not what a table's metadata holds: it is damaged")
+
+
+def moment(milliseconds: object) -> datetime | None:
+    """A time of the metadata, or None where it is none."""
+    if not isinstance(milliseconds, int):
+        return None
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def snapshots_of(metadata: Mapping[str, Any], where: str) -> list[Snapshot]:
@@ -51,7 +83,9 @@ def snapshots_of(metadata: Mapping[str, Any], where: str) -> list[Snapshot]:
         if "snapshot-id" not in raw or (manifest_list is None and manifests is None):
             raise NotFound(f"{where}: a snapshot has no id or names no manifests: the metadata is damaged")
         named = () if manifest_list is not None else tuple(manifests)
-        found.append(Snapshot(raw["snapshot-id"], raw.get("parent-snapshot-id"), manifest_list, named))
+        total = str((raw.get("summary") or {}).get("total-data-files", "0"))
+        at, has_files = raw.get("timestamp-ms") or 0, total.isdecimal() and int(total) > 0
+        found.append(Snapshot(raw["snapshot-id"], raw.get("parent-snapshot-id"), manifest_list, named, at, has_files))
     return found
 
 
@@ -149,5 +183,5 @@ def _properties(properties: dict[str, Any], locations: Locations, remarks: list[
 
 
 def to_bytes(metadata: Mapping[str, Any]) -> bytes:
-    """The metadata as it is written: JSON without spaces, keys in their order."""
-    return json.dumps(metadata, separators=(",", ":"), ensure_ascii=False).encode()
+    """The metadata as it is written: JSON in ASCII without spaces, keys in their order."""
+    return json.dumps(metadata, separators=(",", ":")).encode()

@@ -16,13 +16,13 @@ from functools import partial
 from lakehouse.checksum import sha256_hex
 from lakehouse.errors import NotFound, Transfer
 from lakehouse.formats.iceberg.held import IcebergHeld, roots_at
-from lakehouse.formats.iceberg.manifest import Entry, rewrite_manifest
+from lakehouse.formats.iceberg.manifest import DELETED, EXISTING, Entry, rewrite_manifest
 from lakehouse.formats.iceberg.manifest_list import ManifestFile, rewrite_list, same_content
 from lakehouse.formats.iceberg.metadata import relocated, to_bytes
 from lakehouse.formats.iceberg.position_deletes import rewrite_position_deletes, same_deletes
 from lakehouse.formats.iceberg.puffin import rewrite_puffin
 from lakehouse.formats.iceberg.root import FOLDER, HINT, read_root
-from lakehouse.formats.iceberg.tree import EXISTING, POSITION_DELETES, Growth, growth, live_entries
+from lakehouse.formats.iceberg.tree import POSITION_DELETES, Growth, growth, live_entries
 from lakehouse.formats.iceberg.version import IcebergVersion
 from lakehouse.parallel import every
 from lakehouse.stage import put_staged
@@ -36,7 +36,7 @@ _WORKERS = 8
 
 def stage_version(source: Store, target: Store, version: IcebergVersion, held: IcebergHeld | None) -> Staged:
     """Put everything below the root. The publications that are left are the root and, for a table found by path, the hint."""
-    if held is not None and held.id == version.id:
+    if held is not None and held.is_level(version):
         root = held.base.target_root
         return Staged((), _publications(root, target.get(root), held.number, version), root)
     put = partial(put_staged, target, origin="rewritten")
@@ -172,7 +172,7 @@ class _Rewriter:
             _get(self.source, place.read),
             f"{self.source.url}: {place.read}",
             self.version.locations.address,
-            lambda entry: self.sizes.get(entry.path),
+            lambda entry: None if entry.status == DELETED else self.sizes.get(entry.path),
         )
         return self.put(place.write, data, same=same_content)
 

@@ -7,16 +7,15 @@ from dataclasses import dataclass, field
 
 from lakehouse.errors import NotFound, Unsupported
 from lakehouse.formats.iceberg.held import IcebergHeld
-from lakehouse.formats.iceberg.manifest import Entry, read_entries
+from lakehouse.formats.iceberg.manifest import DELETED, Entry, read_entries
 from lakehouse.formats.iceberg.manifest_list import ManifestFile, read_list
 from lakehouse.formats.iceberg.metadata import Snapshot
 from lakehouse.formats.iceberg.version import IcebergVersion
 from lakehouse.parallel import every
 from lakehouse.store import Store
 
-__all__ = ["DELETED", "POSITION_DELETES", "Growth", "growth", "live_entries"]
+__all__ = ["POSITION_DELETES", "Growth", "growth", "live_entries"]
 
-DELETED, EXISTING = 2, 0
 POSITION_DELETES = 1
 _REWRITABLE = ("parquet", "orc", "avro", "puffin")
 _WORKERS = 16
@@ -67,7 +66,7 @@ def _named(store: Store, version: IcebergVersion, snapshot: Snapshot) -> list[Ma
     """The manifests of one snapshot."""
     if snapshot.manifest_list is None:
         return [ManifestFile(path, 0, 0, 0, None, None, False) for path in snapshot.manifests]
-    place = version.locations.place(snapshot.manifest_list).read
+    place = version.locations.read(snapshot.manifest_list)
     try:
         data = store.get(place)
     except NotFound as error:
@@ -76,6 +75,11 @@ def _named(store: Store, version: IcebergVersion, snapshot: Snapshot) -> list[Ma
             "an older snapshot can be left out with --skip-broken-history"
         ) from error
     found = read_list(data, f"{store.url}: {place}")
+    if snapshot.has_files and not found:
+        raise NotFound(
+            f"{version.where}: the manifest list of snapshot {snapshot.id} names no manifest, its summary says that it "
+            "reads files: it was cut"
+        )
     for manifest in found:
         if manifest.encrypted:
             raise Unsupported(f"{version.where}: the manifest {manifest.path} is encrypted; it cannot be rewritten")
@@ -91,7 +95,7 @@ def _length(held: IcebergHeld | None, known: dict[str, ManifestFile], manifest: 
     if manifest.added_snapshot_id not in held.snapshots:
         return None
     try:
-        return held.target.head(held.locations.place(address).read).size
+        return held.target.head(held.locations.read(address)).size
     except NotFound:
         return None
 
@@ -102,7 +106,7 @@ def live_entries(store: Store, version: IcebergVersion, manifest: ManifestFile) 
     Raises `NotFound` when the manifest is gone or damaged, `Unsupported` for encrypted files and for delete files of a format
     that is not known.
     """
-    place = version.locations.place(manifest.path).read
+    place = version.locations.read(manifest.path)
     try:
         data = store.get(place)
     except NotFound as error:

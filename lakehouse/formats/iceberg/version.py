@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from lakehouse.errors import NotFound
 from lakehouse.formats.iceberg.manifest_list import read_list
-from lakehouse.formats.iceberg.metadata import Snapshot, check_metadata, snapshots_of, without_snapshots
+from lakehouse.formats.iceberg.metadata import Snapshot, check_metadata, moment, snapshots_of, without_snapshots
 from lakehouse.formats.iceberg.root import find_root, read_root
 from lakehouse.locations import Locations
 from lakehouse.parallel import every
@@ -24,8 +24,8 @@ _WORKERS = 16
 class IcebergVersion(TableVersion):
     """One metadata file with all the snapshots that it retains. ``locations`` knows the location that it states.
 
-    ``terms`` are those it was pinned under. ``lost_statistics``: stated paths of statistics files that are gone at the source,
-    filled by `IcebergFormat.files`.
+    ``terms`` are those it was pinned under, ``is_named``: by the user. ``lost_statistics``: stated paths of statistics files
+    that are gone at the source, filled by `IcebergFormat.files`.
     """
 
     url: str
@@ -33,6 +33,7 @@ class IcebergVersion(TableVersion):
     snapshots: tuple[Snapshot, ...]
     locations: Locations
     terms: Terms
+    is_named: bool = False
     lost_statistics: set[str] = field(default_factory=set, compare=False)
 
     @property
@@ -56,7 +57,7 @@ def pin_version(store: Store, version: str | None, terms: Terms | None) -> Icebe
     """
     terms = terms or Terms(Locations(store.url))
     named = terms.root is None or version is not None
-    root = find_root(store, version) if named or terms.root is None else terms.locations.place(terms.root()).read
+    root = find_root(store, version) if named or terms.root is None else terms.locations.read(terms.root())
     metadata, digest = read_root(store, root)
     where = f"{store.url}/{root}"
     check_metadata(metadata, where)
@@ -64,16 +65,16 @@ def pin_version(store: Store, version: str | None, terms: Terms | None) -> Icebe
     remarks: list[Remark] = []
     if terms.skip_broken_history:
         broken = _broken(store, metadata, locations, where)
-        metadata = without_snapshots(metadata, broken)
-        remarks += [Remark("history", f"snapshot {number} can no longer be read and was left out") for number in sorted(broken)]
-    updated = metadata.get("last-updated-ms")
+        metadata, remarks = without_snapshots(metadata, broken), _left_out(metadata, broken)
     return IcebergVersion(
         format="iceberg",
         id=root.rpartition("/")[2],
         table_id=metadata.get("table-uuid"),
-        committed_at=datetime.fromtimestamp(updated / 1000, UTC) if isinstance(updated, int) else None,
+        committed_at=moment(metadata.get("last-updated-ms")),
         root=root,
         root_sha256=digest,
+        root_etag=(store.head(root).etag or "") if root.rpartition("/")[2].startswith("v") else "",
+        is_named=version is not None,
         url=store.url,
         metadata=metadata,
         snapshots=tuple(snapshots_of(metadata, where)),
@@ -83,11 +84,24 @@ def pin_version(store: Store, version: str | None, terms: Terms | None) -> Icebe
     )
 
 
+def _left_out(metadata: dict[str, Any], broken: set[int]) -> list[Remark]:
+    """What must be said of the snapshots that are left out, and of the tags that go with them."""
+    found = [Remark("history", f"snapshot {number} can no longer be read and was left out") for number in sorted(broken)]
+    gone = {
+        name: ref.get("snapshot-id") for name, ref in (metadata.get("refs") or {}).items() if ref.get("snapshot-id") in broken
+    }
+    return found + [Remark("history", f"tag {name} of snapshot {number} was left out with it") for name, number in gone.items()]
+
+
 def _broken(store: Store, metadata: dict[str, Any], locations: Locations, where: str) -> set[int]:
     """The older snapshots whose manifest list or manifests are gone. Raises `NotFound` when a branch or tag needs one."""
     found = snapshots_of(metadata, where)
-    looked = every(lambda snapshot: _is_readable(store, snapshot, locations), found, workers=_WORKERS)
-    gone = {snapshot.id for snapshot, readable in looked if not readable}
+    listed = {snapshot.id: names for snapshot, names in every(partial(_named, store, locations), found, workers=_WORKERS)}
+    wanted = dict.fromkeys(path for names in listed.values() for path in names or ())
+    lost = {
+        path for path, there in every(lambda path: is_there(store, locations.read(path)), wanted, workers=_WORKERS) if not there
+    }
+    gone = {number for number, names in listed.items() if names is None or not lost.isdisjoint(names)}
     heads = {ref.get("snapshot-id"): name for name, ref in (metadata.get("refs") or {}).items() if ref.get("type") == "branch"}
     heads.setdefault(metadata.get("current-snapshot-id"), "main")
     needed = sorted(name for head, name in heads.items() if head in gone)
@@ -96,15 +110,21 @@ def _broken(store: Store, metadata: dict[str, Any], locations: Locations, where:
     return gone
 
 
-def _is_readable(store: Store, snapshot: Snapshot, locations: Locations) -> bool:
-    """Whether the snapshot's manifest list and manifests are there. Raises what else goes wrong."""
+def _named(store: Store, locations: Locations, snapshot: Snapshot) -> tuple[str, ...] | None:
+    """The stated paths of a snapshot's manifests; None where its manifest list is gone."""
+    if snapshot.manifest_list is None:
+        return snapshot.manifests
+    place = locations.read(snapshot.manifest_list)
     try:
-        manifests = snapshot.manifests
-        if snapshot.manifest_list is not None:
-            place = locations.place(snapshot.manifest_list).read
-            manifests = tuple(manifest.path for manifest in read_list(store.get(place), f"{store.url}: {place}"))
-        for manifest in manifests:
-            store.head(locations.place(manifest).read)
+        return tuple(manifest.path for manifest in read_list(store.get(place), f"{store.url}: {place}"))
+    except NotFound:
+        return None
+
+
+def is_there(store: Store, path: str) -> bool:
+    """Whether the object is there."""
+    try:
+        store.head(path)
     except NotFound:
         return False
     return True
