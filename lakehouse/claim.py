@@ -62,7 +62,7 @@ def _does_the_same(run: Run, other: Receipt, plan: Plan, root: Root, publication
 def _root(run: Run, staged: Staged) -> Root:
     for publication in staged.publications:
         if publication.path == staged.root:
-            return Root(publication.path, publication.sha256)
+            return Root(publication.path, publication.sha256, size=publication.size)
     return run.chain.finished.root if run.chain.finished else Root()
 
 

@@ -53,6 +53,7 @@ class Root:
     path: str = ""
     sha256: str = ""
     etag: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ class Receipt:
             self.root.path,
             self.root.sha256,
             self.source_root.etag,
+            self.root.size,
         )
 
     def to_bytes(self) -> bytes:

@@ -38,7 +38,7 @@ from lakehouse.receipt import Chain, Level, Receipt, lowest
 from lakehouse.replica import Replica, open_replica
 from lakehouse.result import SyncResult, result_of
 from lakehouse.store import ObjectInfo
-from lakehouse.table import Held, Staged, TableVersion, Written
+from lakehouse.table import Held, Publication, Staged, TableVersion, Written
 from lakehouse.transfer import Outcome, transfer
 from lakehouse.verify import Finding, Report, confirm
 
@@ -147,9 +147,11 @@ class _Run:
     def _carry(self, plan: Plan) -> SyncResult:
         """Steps 5 to 9."""
         written, missing = self._transfer(plan)
-        if self.options.checksum and not plan.deletions and self._is_level(plan) and all(w.origin == "adopted" for w in written):
-            return self._unchanged()
         staged = self.replica.format.stage(self.replica.source, self.replica.target, plan.version, plan.held)
+        brought = any(done.origin != "adopted" for done in (*written, *staged.written))
+        brought = brought or not all(self._holds(publication) for publication in staged.publications)
+        if self.options.checksum and not plan.deletions and self._is_level(plan) and not brought:
+            return self._unchanged()
         objects = [*written, *staged.written]
         proven = self._verify(plan, [*objects, *self._metadata_found_there(plan, staged, objects)])
         self.replica.format.recheck(self.replica.source, plan.version)
@@ -201,13 +203,14 @@ class _Run:
                 "a replica is never rolled back"
             )
         if finished is not None and replica.terms is not None and finished.read_map != replica.terms.locations.digest():
-            held, anew = None, True  # what was read elsewhere may have been something else
+            anew = True  # what was read elsewhere may have been something else
         self.progress(ProgressEvent("plan", message=f"version {version.id}"))
+        held = replace(held, believed=not anew) if held is not None else None
         with self._source_may_move(version):
             plan = make_plan(
                 version,
                 held,
-                replica.format.files(replica.source, version, None if anew else held),
+                replica.format.files(replica.source, version, held),
                 known,
                 self.present,
                 listing_is_table=not replica.format.receipts_inside,
@@ -361,7 +364,7 @@ class _Run:
                     left[written.path] = replace(written, origin="adopted")
         return list(left.values())
 
-    def _holds(self, written: Written) -> bool:
+    def _holds(self, written: Written | Publication) -> bool:
         try:
             return sha256_hex(self.replica.target.get(written.path)) == written.sha256
         except NotFound:

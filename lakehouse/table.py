@@ -81,9 +81,13 @@ class Terms:
 
 @dataclass(frozen=True)
 class Held:
-    """The newest version of the source's history that the target holds whole: its id. Formats subclass it."""
+    """The newest version of the source's history that the target holds whole: its id. Formats subclass it.
+
+    ``believed``: what earlier runs brought is taken to be there; else all of it is looked at again.
+    """
 
     id: str
+    believed: bool = field(default=True, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,7 @@ class Base:
     """The version that the last finished sync left at the target, as its receipt records it.
 
     ``source_root`` and ``target_root`` are paths in the two stores, with the SHA-256 that their bytes had. ``source_root_etag``
-    is known where a root's name may be used again for another one.
+    marks the source's root (and hint) where a listing shows it; ``target_root_size`` is in bytes.
     """
 
     id: str
@@ -208,6 +212,7 @@ class Base:
     target_root: str
     target_root_sha256: str
     source_root_etag: str = ""
+    target_root_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ class DeltaFormat:
         delta = _delta(version)
         gone, first = delta.not_carried, delta.span.first
         gone.files = 0
-        since = None if held is None else int(held.id)
+        since = int(held.id) if held is not None and held.believed else None
         gone.versions = f"{since + 1} to {first - 1}" if since is not None and since + 1 < first else ""
         found, origins = replay(delta.as_replicated(store), delta, since), delta.localiser.origins
         for names in (found.live, found.vectors):

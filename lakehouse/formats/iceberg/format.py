@@ -16,9 +16,9 @@ from lakehouse.formats.iceberg.root import (
     FOLDER,
     HINT,
     find_root,
-    hinted_names,
     is_metadata_name,
-    metadata_names,
+    mark_of,
+    metadata_listing,
     number_of,
     read_root,
 )
@@ -53,20 +53,18 @@ class IcebergFormat:
         )
 
     def is_unchanged(self, source: Store, target: Store, base: Base, terms: Terms | None = None) -> bool:
-        """The source's hint (or catalog, or listing) still names the root of ``base``, and the target has no later one.
-
-        With a hint three requests: the hint, its successor, one listing of the target that begins behind the manifests.
+        """The source's metadata file and hint are those of ``base`` and none is newer (or its catalog still names it), and the
+        target's root is the newest there and the one that its hint names. Three requests, however long the history.
         """
         if terms is not None and terms.root is not None:
             level = terms.root().rpartition("/")[2] == base.id
         else:
             level = _stands_at(source, base)
-        if not level:
-            return False
-        number = number_of(base.target_root.rpartition("/")[2])
-        if terms is not None and not terms.by_path:
-            return True  # the catalog was asked when it was opened
-        return max(roots_at(target), default=None) == number
+        return level and (self._is_catalogs(terms) or _is_published(target, base))
+
+    def _is_catalogs(self, terms: Terms | None) -> bool:
+        """Whether the target is a catalog's table: what it stands at was asked when it was opened."""
+        return terms is not None and not terms.by_path
 
     def pin(self, store: Store, version: str | None = None, terms: Terms | None = None) -> IcebergVersion:
         """See `version.pin_version`."""
@@ -84,6 +82,7 @@ class IcebergFormat:
         Position deletes and deletion vectors name data files, so `stage` rewrites them.
         """
         pinned, there = iceberg(version), _held(held)
+        there = there if there is not None and there.believed else None
         new = growth(store, pinned, there)
         seen: set[str] = set()
         doubtful: dict[str, Entry] = {}
@@ -122,7 +121,7 @@ class IcebergFormat:
             return
         try:
             named = pinned.terms.root
-            newest = find_root(source) if named is None else pinned.locations.read(named())
+            newest = find_root(source)[0] if named is None else pinned.locations.read(named())
         except NotFound:  # a commit is under way; the pinned version stands on its own
             return
         if newest == pinned.root:
@@ -193,20 +192,21 @@ def _note_spellings(version: IcebergVersion) -> None:
 def _stands_at(source: Store, base: Base) -> bool:
     """Whether the source's current metadata file is still that of ``base``, and none is newer.
 
-    A name like ``v4.metadata.json`` may come again after a restore, so its etag must be the same.
+    A name like ``v4.metadata.json`` may come again after a restore, so what the listing shows of it must be the same.
     """
     name = base.source_root.rpartition("/")[2]
-    number = number_of(name)
-    try:
-        hint = source.get(HINT)
-    except NotFound:
-        hint = None
-    if number is None or (hint is not None and name not in hinted_names(hint)):
+    number, listing = number_of(name), metadata_listing(source, numbered=name.startswith("v"))
+    newer = number is None or any((number_of(other) or 0) >= number for other in listing if other != name)
+    return name in listing and not newer and mark_of(listing, name) == base.source_root_etag
+
+
+def _is_published(target: Store, base: Base) -> bool:
+    """Whether readers by path find the root of ``base``: no root is newer, it has its size, and the hint names it."""
+    roots = roots_at(target)
+    number = max(roots, default=0)
+    if number not in roots or (roots[number].path, roots[number].size) != (base.target_root, base.target_root_size):
         return False
-    if name.startswith("v"):
-        listed = source.list(FOLDER, after=f"{FOLDER}/v", recursive=False)
-        etags = {info.path.rpartition("/")[2]: info.etag for info in listed if is_metadata_name(info.path.rpartition("/")[2])}
-    else:
-        etags = dict.fromkeys(metadata_names(source), base.source_root_etag)
-    newer = any((number_of(other) or 0) >= number for other in etags if other != name)
-    return name in etags and etags[name] == base.source_root_etag and not newer
+    try:
+        return target.get(HINT) == str(number).encode()
+    except NotFound:
+        return False

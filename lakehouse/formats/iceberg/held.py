@@ -9,18 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Never
 
 from lakehouse.errors import Conflict
 from lakehouse.formats.iceberg.manifest import DELETED, read_entries
 from lakehouse.formats.iceberg.manifest_list import ManifestFile, read_list
 from lakehouse.formats.iceberg.metadata import Snapshot, snapshots_of
-from lakehouse.formats.iceberg.root import FOLDER, number_of, read_root
-from lakehouse.formats.iceberg.version import IcebergVersion
+from lakehouse.formats.iceberg.root import FOLDER, first_of_catalogs, number_of, read_root
+from lakehouse.formats.iceberg.version import IcebergVersion, is_there
 from lakehouse.locations import Locations
 from lakehouse.parallel import every
-from lakehouse.store import Store
-from lakehouse.table import Base, Held
+from lakehouse.store import ObjectInfo, Store
+from lakehouse.table import Base, Held, Remark
 
 __all__ = ["IcebergHeld", "held_at", "roots_at"]
 
@@ -84,14 +84,14 @@ class IcebergHeld(Held):
         return {self.locations.read(entry.path) for entry in entries if entry.status != DELETED}
 
 
-def roots_at(target: Store) -> dict[int, str]:
-    """The roots of a table found by path: number → path. One listing that begins behind the manifests.
+def roots_at(target: Store) -> dict[int, ObjectInfo]:
+    """The roots of a table found by path, by number. One listing that begins behind the manifests.
 
     Of two spellings of one number the packed one is given: no sync writes it, so somebody else did.
     """
     listed = target.list(FOLDER, after=f"{FOLDER}/v", recursive=False)
-    found = [match for info in listed if (match := _ROOT.fullmatch(info.path)) is not None]
-    return {int(match[1]): match[0] for match in sorted(found, key=lambda match: ".gz" in match[0])}
+    found = [(match, info) for info in listed if (match := _ROOT.fullmatch(info.path)) is not None]
+    return {int(match[1]): info for match, info in sorted(found, key=lambda one: ".gz" in one[1].path)}
 
 
 def held_at(target: Store, version: IcebergVersion, base: Base | None, unfinished: Sequence[Base]) -> IcebergHeld | None:
@@ -108,13 +108,13 @@ def held_at(target: Store, version: IcebergVersion, base: Base | None, unfinishe
     ours = next((known for known in published if (known.target_root, known.target_root_sha256) == (path, digest)), None)
     _refuse_another(target, path, metadata, version)
     if ours is None and base is not None:
-        raise Conflict(
-            f"{target.url}: its metadata moved on by itself: {path} is not what a sync published (the receipts say "
-            f"{base.target_root}); nothing was overwritten"
-        )
+        _refuse_foreign_root(target, path, base)
     if ours is None:
         _refuse_unknown_snapshots(target, path, metadata, version)
+        version.remarks.append(Remark("history", f"no receipt was found at the target; {path} was taken for ours", path))
         return None
+    if version.terms.by_path:
+        _refuse_commits_of_catalogs(target, metadata)
     _refuse_fork(target, path, metadata, version, ours)
     locations = Locations(target.url, version.locations.target, table=str(metadata.get("location")))
     snapshots = {snapshot.id: snapshot for snapshot in snapshots_of(metadata, f"{target.url}/{path}")}
@@ -122,12 +122,33 @@ def held_at(target: Store, version: IcebergVersion, base: Base | None, unfinishe
     return IcebergHeld(ours.id, ours, number, target, metadata, locations, snapshots)
 
 
+def _refuse_foreign_root(target: Store, path: str, base: Base) -> Never:
+    if not is_there(target, base.target_root):
+        gone = f"{base.target_root}, which the last sync published, is gone"
+        raise Conflict(f"{target.url}: {gone}; put it back, or remove the replica and sync again")
+    raise Conflict(
+        f"{target.url}: its metadata moved on by itself: {path} is not what a sync published (the receipts say "
+        f"{base.target_root}); nothing was overwritten"
+    )
+
+
+def _refuse_commits_of_catalogs(target: Store, ours: dict[str, Any]) -> None:
+    """Commits through a catalog leave ``<N>-<uuid>.metadata.json``: they must know no snapshot but ours (a catalog that the
+    replica was entered in may write such a file itself).
+    """
+    known = {raw.get("snapshot-id") for raw in ours.get("snapshots") or ()}
+    for name in first_of_catalogs(target):
+        theirs, _ = read_root(target, f"{FOLDER}/{name}")
+        if any(raw.get("snapshot-id") not in known for raw in theirs.get("snapshots") or ()):
+            raise Conflict(f"{target.url}: somebody committed through a catalog (metadata/{name}); nothing was overwritten")
+
+
 def _newest_root(target: Store, version: IcebergVersion, base: Base | None) -> str | None:
     """The root that readers of the target find: by path the highest number, in a catalog the version that it stands at."""
     if not version.terms.by_path:
         return base.target_root if base is not None else None
     roots = roots_at(target)
-    return roots[max(roots)] if roots else None
+    return roots[max(roots)].path if roots else None
 
 
 def _refuse_another(target: Store, path: str, metadata: dict[str, Any], version: IcebergVersion) -> None:

@@ -56,6 +56,9 @@ def _check_shape(metadata: Mapping[str, Any], where: str) -> None:
     maps = {name: metadata.get(name) or {} for name in ("refs", "properties")}
     wrong = [name for name, value in lists.items() if not isinstance(value, list) or not all(isinstance(e, dict) for e in value)]
     wrong += [name for name, value in maps.items() if not isinstance(value, dict)]
+    for raw in lists["snapshots"] if not wrong else ():
+        named = [raw.get("manifest-list"), *(raw.get("manifests") or ())]
+        wrong += ["snapshots"] if not all(isinstance(path, str | None) for path in named) else []
     if not wrong:
         refs, places = maps["refs"].values(), [entry for kind in _STATISTICS for entry in lists[kind]]
         wrong += ["refs"] if not all(isinstance(ref, dict) for ref in refs) else []

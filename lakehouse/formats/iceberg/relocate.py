@@ -36,12 +36,15 @@ _WORKERS = 8
 
 def stage_version(source: Store, target: Store, version: IcebergVersion, held: IcebergHeld | None) -> Staged:
     """Put everything below the root. The publications that are left are the root and, for a table found by path, the hint."""
+    below = held if held is not None and held.believed else None
+    written: tuple[Written, ...] = ()
+    if below is None or not below.is_level(version):
+        put = partial(put_staged, target, origin="rewritten")
+        rewriter = _Rewriter(source, target, version, below, growth(source, version, below), put)
+        written = (*rewriter.deletes(), *rewriter.manifests(), *rewriter.lists())
     if held is not None and held.is_level(version):
         root = held.base.target_root
-        return Staged((), _publications(root, target.get(root), held.number, version), root)
-    put = partial(put_staged, target, origin="rewritten")
-    rewriter = _Rewriter(source, target, version, held, growth(source, version, held), put)
-    written = (*rewriter.deletes(), *rewriter.manifests(), *rewriter.lists())
+        return Staged(written, _publications(root, target.get(root), held.number, version), root)
     metadata, remarks = relocated(
         version.metadata, version.locations, _published(version, held), version.lost_statistics, by_path=version.terms.by_path
     )

@@ -10,6 +10,7 @@ import gzip
 import json
 import re
 import zlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lakehouse.checksum import sha256_hex
@@ -20,16 +21,19 @@ __all__ = [
     "FOLDER",
     "HINT",
     "find_root",
+    "first_of_catalogs",
     "hinted_names",
     "is_metadata_name",
-    "metadata_names",
+    "mark_of",
+    "metadata_listing",
     "number_of",
     "parse_metadata",
     "read_root",
 ]
 
 FOLDER = "metadata"
-HINT = f"{FOLDER}/version-hint.text"
+_HINT_NAME = "version-hint.text"
+HINT = f"{FOLDER}/{_HINT_NAME}"
 _NAME = re.compile(r".+(\.metadata\.json(\.gz)?|\.gz\.metadata\.json)")
 _NUMBER = re.compile(r"(?:v(\d+)|(\d+)-[^/]*?)(?:\.gz)?\.metadata\.json(?:\.gz)?")
 _ENDINGS = (".metadata.json", ".gz.metadata.json", ".metadata.json.gz")
@@ -47,10 +51,31 @@ def number_of(name: str) -> int | None:
     return int(match[1] or match[2]) if match else None
 
 
-def metadata_names(store: Store) -> list[str]:
-    """The names of the metadata files in ``metadata/``. One listing of that folder alone."""
-    names = (info.path.rpartition("/")[2] for info in store.list(FOLDER, recursive=False) if not info.path.endswith("/"))
-    return sorted(name for name in names if is_metadata_name(name))
+def metadata_listing(store: Store, *, numbered: bool = False) -> dict[str, str]:
+    """The metadata files in ``metadata/``, and the hint, each with a mark that is equal only while it is the same object.
+
+    One listing of that folder alone; with ``numbered`` only of the names from ``v`` on, which lie behind the manifests.
+    """
+    after = f"{FOLDER}/v" if numbered else None
+    listed = store.list(FOLDER, after=after, recursive=False)
+    marks = ((info.path.rpartition("/")[2], f"{info.size}:{info.etag}") for info in listed)
+    return {name: mark for name, mark in marks if is_metadata_name(name) or name == _HINT_NAME}
+
+
+def first_of_catalogs(store: Store) -> Iterator[str]:
+    """The names of the first metadata files that catalogs write: ``00000-…`` to ``00009-…``. One request, as hardly any
+    manifest sorts between them.
+    """
+    for info in store.list(FOLDER, after=f"{FOLDER}/0000", recursive=False):
+        if info.path >= f"{FOLDER}/0001":
+            return
+        if is_metadata_name(info.path.rpartition("/")[2]):
+            yield info.path.rpartition("/")[2]
+
+
+def mark_of(listing: Mapping[str, str], name: str) -> str:
+    """What tells that the file ``name`` and the hint are the same as in another listing."""
+    return f"{listing.get(name)} {listing.get(_HINT_NAME)}"
 
 
 def hinted_names(hint: bytes) -> tuple[str, ...]:
@@ -62,24 +87,33 @@ def hinted_names(hint: bytes) -> tuple[str, ...]:
     return (text, *(f"{stem}{ending}" for stem in stems for ending in _ENDINGS))
 
 
-def find_root(store: Store, version: str | None = None) -> str:
-    """The path of the current metadata file, or of the one named (``v3.metadata.json``).
+def find_root(store: Store, version: str | None = None) -> tuple[str, str]:
+    """The path of the current metadata file, or of the one named (``v3.metadata.json``), and its mark (`mark_of`).
 
     With a hint that file, unless a newer one lies there; without, the highest number, when it is the only one of that
     number and its metadata-log names the file below it. Orphans of failed commits have higher numbers, and a hint may be stale,
     so any doubt raises `NotFound` with the candidates.
     """
-    names = metadata_names(store)
     if version is not None:
-        name = version.rpartition("/")[2]
-        if name not in names:
-            raise NotFound(f"{store.url}: has no metadata file {name}; there are {_shown(names)}")
-        return f"{FOLDER}/{name}"
+        return _named(store, version.rpartition("/")[2])
+    hint = _hint(store)
+    by_number = hint is not None and hint.strip().isdigit()
+    listing = metadata_listing(store, numbered=by_number)
+    names = sorted(name for name in listing if name != _HINT_NAME)
+    if by_number:  # a table that a catalog took over keeps its last hint
+        names += first_of_catalogs(store)
     if not names:
         raise NotFound(f"{store.url}: no Iceberg table here (metadata/ holds no *.metadata.json)")
-    hint = _hint(store)
     chosen = _hinted(store, names, hint) if hint is not None else _highest(store, names)
-    return f"{FOLDER}/{chosen}"
+    return f"{FOLDER}/{chosen}", mark_of(listing, chosen)
+
+
+def _named(store: Store, name: str) -> tuple[str, str]:
+    listing = metadata_listing(store, numbered=name.startswith("v"))
+    if name not in listing:
+        there = sorted(other for other in metadata_listing(store) if other != _HINT_NAME)
+        raise NotFound(f"{store.url}: has no metadata file {name}; there are {_shown(there)}")
+    return f"{FOLDER}/{name}", mark_of(listing, name)
 
 
 def _hint(store: Store) -> bytes | None:

@@ -56,8 +56,10 @@ def pin_version(store: Store, version: str | None, terms: Terms | None) -> Icebe
     `Unsupported` (encrypted, a format version that is not carried).
     """
     terms = terms or Terms(Locations(store.url))
-    named = terms.root is None or version is not None
-    root = find_root(store, version) if named or terms.root is None else terms.locations.read(terms.root())
+    if terms.root is None or version is not None:
+        root, mark = find_root(store, version)
+    else:
+        root, mark = terms.locations.read(terms.root()), ""
     metadata, digest = read_root(store, root)
     where = f"{store.url}/{root}"
     check_metadata(metadata, where)
@@ -73,7 +75,7 @@ def pin_version(store: Store, version: str | None, terms: Terms | None) -> Icebe
         committed_at=moment(metadata.get("last-updated-ms")),
         root=root,
         root_sha256=digest,
-        root_etag=(store.head(root).etag or "") if root.rpartition("/")[2].startswith("v") else "",
+        root_etag=mark,
         is_named=version is not None,
         url=store.url,
         metadata=metadata,
