@@ -57,7 +57,7 @@ def test_what_was_left_out_and_from_where_time_travel_works_is_told_and_kept_in_
     assert texts[0].startswith("2 file(s), ")
     assert "--history since:2" in texts[0]
     assert texts[1].startswith("time travel works from version 2 on")
-    assert lakehouse.sync(str(table), str(tmp_path / "target")).findings == result.findings
+    assert lakehouse.sync(str(table), str(tmp_path / "target"), history="since:2").findings == result.findings
 
 
 def test_the_plan_shows_what_the_history_costs_before_anything_is_copied(table: Path, tmp_path: Path) -> None:
@@ -120,3 +120,12 @@ def test_vacuumed_files_say_from_where_time_travel_works(table: Path, tmp_path: 
     texts = [finding.message for finding in result.findings]
     assert any(text.startswith("time travel works from version 5 on") for text in texts), texts
     assert seen(tmp_path / "target", 5) == [3, 40]
+
+
+def test_history_that_was_left_out_is_fetched_by_checksum(table: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    lakehouse.sync(str(table), str(target), history="none")
+    assert seen(target, 0) is None
+    lakehouse.sync(str(table), str(target), history="all", checksum=True)
+    assert [seen(target, version) for version in range(5)] == [[0], [1], [2], [3], [3, 40]]
+    lakehouse.verify(str(target)).raise_for_findings()
