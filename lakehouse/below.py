@@ -25,7 +25,7 @@ class Below:
 
     @property
     def traits(self) -> Traits:
-        return self._store.traits
+        return replace(self._store.traits, set_modified=None)
 
     def list(self, prefix: str = "", *, after: str | None = None, recursive: bool = True) -> Iterator[ObjectInfo]:
         start = None if after is None else self._path(after)

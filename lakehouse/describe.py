@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 
+from lakehouse import receipt as receipts_of
+from lakehouse.below import Below
 from lakehouse.config import Settings, load
 from lakehouse.connect import open_store
+from lakehouse.errors import Verification
 from lakehouse.options import Options
 from lakehouse.replica import open_table
-from lakehouse.store import ObjectInfo
+from lakehouse.store import ObjectInfo, Store
 from lakehouse.table import Commit, Description, TableFile
 
 __all__ = ["describe", "files", "history", "ls"]
@@ -28,9 +33,26 @@ def describe(
 def history(
     place: str, *, format: str | None = None, version: str | None = None, settings: Settings | None = None
 ) -> Iterator[Commit]:
-    """The retained history of the table at ``place``, newest first."""
+    """The retained history of the table at ``place``, newest first.
+
+    The times at a replica are those that its receipts noted at the source, where commits do not state them.
+    """
     store, table_format, pinned = open_table(place, format, settings or load(), version=version)
-    return table_format.history(store, pinned)
+    times = _source_times(Below(store, "_lake")) if table_format.receipts_inside else {}
+    commits = table_format.history(store, pinned)
+    return (replace(commit, committed_at=times.get(commit.path, commit.committed_at)) for commit in commits)
+
+
+def _source_times(receipts: Store) -> dict[str, datetime]:
+    """By path, when the objects that finished receipts name were made at the source. Receipts that are damaged tell nothing."""
+    finished = receipts_of.read_chain(receipts).finished
+    if finished is None:
+        return {}
+    try:
+        known = receipts_of.known_objects(receipts, finished.number, finished.number)
+    except Verification:
+        return {}
+    return {path: datetime.fromisoformat(w.modified) for path, w in known.items() if w.modified is not None}
 
 
 def files(

@@ -11,7 +11,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import BinaryIO
 
 from lakehouse.errors import Config, Conflict, LakeError, NotFound, Transfer, Unsupported
@@ -21,6 +21,7 @@ from lakehouse.url import Url
 
 __all__ = ["LocalStore"]
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _TEMPORARY = ".lake-partial-"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -47,7 +48,7 @@ class LocalStore:
 
     @property
     def traits(self) -> Traits:
-        return Traits(conditional_put=True, conditional_get=True)
+        return Traits(conditional_put=True, conditional_get=True, set_modified=self.set_modified)
 
     def list(self, prefix: str = "", *, after: str | None = None, recursive: bool = True) -> Iterator[ObjectInfo]:
         folder = self._file(prefix) if prefix else self._folder
@@ -105,6 +106,12 @@ class LocalStore:
             target = self._file(path)
             os.unlink(target)
             _sync_folder(os.path.dirname(target))
+
+    def set_modified(self, path: str, moment: datetime) -> None:
+        """Give the file the modification time ``moment`` (its etag changes with it). Raises `NotFound`."""
+        nanoseconds = (moment - _EPOCH) // timedelta(microseconds=1) * 1000
+        with self._translating(path):
+            os.utime(self._file(path), ns=(nanoseconds, nanoseconds))
 
     def _walk(
         self, folder: str, start: str, recursive: bool, above: frozenset[tuple[int, int]] = frozenset()

@@ -56,13 +56,15 @@ class Copy:
 class Plan:
     """What a sync is going to do. Kept objects are a count; ``copies()`` yields the rest.
 
-    ``rewrite``: files that the format brings itself, since they name other files. ``deletions`` are paths that earlier runs wrote
-    and the source no longer has (plain files only). ``read_back_bytes``: how much will be read from the target for proof.
+    ``history``: the part of ``copy`` that only older versions need. ``rewrite``: files that the format brings itself, since they
+    name other files. ``deletions`` are paths that earlier runs wrote and the source no longer has (plain files only).
+    ``read_back_bytes``: how much will be read from the target for proof.
     """
 
     version: TableVersion
     held: Held | None
     copy: Counts = field(default_factory=Counts)
+    history: Counts = field(default_factory=Counts)
     keep: Counts = field(default_factory=Counts)
     rewrite: Counts = field(default_factory=Counts)
     deletions: tuple[str, ...] = ()
@@ -138,6 +140,8 @@ def make_plan(
         if action == "compare" and in_place and record is not None and is_same(record, found):
             action = "replace"
         plan.copy.add(file.size)
+        if not file.required:
+            plan.history.add(file.size)
         plan._copies.append(Copy(file, action, record))
     if listing_is_table:
         plan.deletions = tuple(sorted(path for path in known if path not in seen))

@@ -7,6 +7,7 @@ is read back: equal bytes are what we wanted, other bytes are a `Conflict` and s
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from lakehouse.checksum import sha256_hex
 from lakehouse.errors import Conflict, NotFound, Transfer, Verification
@@ -14,12 +15,22 @@ from lakehouse.progress import Progress, ProgressEvent
 from lakehouse.store import Store
 from lakehouse.table import Publication, Written
 
-__all__ = ["intended", "publish"]
+__all__ = ["intended", "keep_times", "publish"]
 
 
 def intended(publications: Iterable[Publication]) -> list[Written]:
     """What `publish` is going to put, as an inventory records it beforehand."""
-    return [Written(p.path, p.size, p.sha256, "published", confirmed=True) for p in publications]
+    return [Written(p.path, p.size, p.sha256, "published", confirmed=True, modified=p.modified) for p in publications]
+
+
+def keep_times(target: Store, objects: Iterable[Written]) -> None:
+    """Give ``objects`` the modification times that they have at the source, where the target can: engines read them."""
+    set_modified = target.traits.set_modified
+    if set_modified is None:
+        return
+    for written in objects:
+        if written.modified is not None:
+            set_modified(written.path, datetime.fromisoformat(written.modified))
 
 
 def publish(target: Store, publications: Iterable[Publication], progress: Progress) -> None:

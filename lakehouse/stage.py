@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from lakehouse.checksum import sha256_hex
 from lakehouse.errors import Conflict
@@ -20,8 +21,9 @@ def put_staged(
     origin: Origin = "staged",
     source_etag: str | None = None,
     same: Callable[[bytes, bytes], bool] = bytes.__eq__,
+    modified: str | None = None,
 ) -> Written:
-    """Put ``data`` if-absent; what lies there already is adopted when it is the ``same``.
+    """Put ``data`` if-absent; what lies there already is adopted when it is the ``same``. ``modified`` is only recorded.
 
     Raises `Conflict` for other content under that name; it stays.
     """
@@ -31,8 +33,11 @@ def put_staged(
         there = target.get(path)
         if same(there, data):
             info = target.head(path)
-            return Written(path, len(there), sha256_hex(there), "adopted", source_etag, info.etag, info.checksum, True)
+            found = Written(path, len(there), sha256_hex(there), "adopted", source_etag, info.etag, info.checksum, True)
+            return replace(found, modified=modified)
         raise Conflict(
             f"{target.url}/{path}: lies there with other content than the source has under that name; nothing was overwritten"
         ) from None
-    return Written(path, len(data), sha256_hex(data), origin, source_etag, put.etag, put.checksum, target.traits.confirms_put)
+    confirmed = target.traits.confirms_put
+    written = Written(path, len(data), sha256_hex(data), origin, source_etag, put.etag, put.checksum, confirmed)
+    return replace(written, modified=modified)

@@ -7,8 +7,8 @@ the store was opened at, are compared byte for byte, and are never URL-decoded: 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -39,11 +39,13 @@ class Traits:
     ``confirms_put``: the server checked the SHA-256 of what arrived before it answered a put.
     ``conditional_put``: ``put(if_absent=True)`` is atomic, also among writers on other machines.
     ``conditional_get``: ``get(if_match=…)`` fails when the object has changed.
+    ``set_modified``: sets the modification time of the object at a path, where a place lets anyone choose it (folders do).
     """
 
     confirms_put: bool = False
     conditional_put: bool = False
     conditional_get: bool = False
+    set_modified: Callable[[str, datetime], None] | None = field(default=None, compare=False, repr=False)
 
 
 class Store(Protocol):

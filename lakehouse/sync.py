@@ -33,7 +33,7 @@ from lakehouse.options import Options
 from lakehouse.pending import Pending, read_pending
 from lakehouse.plan import Counts, Plan, is_same, make_plan
 from lakehouse.progress import Progress, ProgressEvent, silent
-from lakehouse.publish import publish
+from lakehouse.publish import intended, keep_times, publish
 from lakehouse.receipt import Chain, Level, Receipt, lowest
 from lakehouse.replica import Replica, open_replica
 from lakehouse.result import SyncResult, result_of
@@ -157,6 +157,7 @@ class _Run:
         self.replica.format.recheck(self.replica.source, plan.version)
         receipt, sha256 = self._claim(plan, staged, proven, missing)
         publish(self.replica.target, staged.publications, self.progress)
+        keep_times(self.replica.target, [*proven, *intended(staged.publications)])
         self._register(receipt.root.path)
         self._delete(plan)
         receipts_of.finish(self.replica.receipts, receipt, anew=self.chain.broken)
@@ -310,10 +311,11 @@ class _Run:
         """
         if self.present is None or self._is_level(plan):
             return []
-        source, target = self.replica.source, self.replica.target
-        common = set(self.replica.format.metadata_files(source, plan.version, essential=True))
+        source, target = plan.version.as_replicated(self.replica.source), self.replica.target
+        common = set(self.replica.format.metadata_files(self.replica.source, plan.version, essential=True))
         named = {written.path for written in objects} | {publication.path for publication in staged.publications}
         named |= set(self._known(self.chain.finished.number)) if self.chain.finished else set()
+        named |= {written.path for written in self._left_behind(named)}
         found = []
         for path in self.replica.format.metadata_files(target, plan.version):
             if path in self.present and path not in named:

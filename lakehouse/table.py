@@ -23,6 +23,7 @@ __all__ = [
     "Description",
     "Held",
     "NotCarried",
+    "Origin",
     "Publication",
     "Remark",
     "Staged",
@@ -109,6 +110,10 @@ class TableVersion:
     not_carried: NotCarried = field(default_factory=NotCarried, compare=False, kw_only=True)
     remarks: list[Remark] = field(default_factory=list, compare=False, kw_only=True)
 
+    def as_replicated(self, store: Store) -> Store:
+        """``store``, which this version was pinned in, with its metadata as a replica has it (paths that it states changed)."""
+        return store
+
 
 @dataclass(frozen=True, slots=True)
 class TableFile:
@@ -146,6 +151,7 @@ class Written:
     see yet, byte for byte the source's), ``rewritten`` (the same with places of the target in it), ``published`` (metadata that
     makes the version visible), ``deleted`` (removed from a plain directory; no bytes), ``damaged`` (in notes of an unfinished
     run only: ours, and not what was sent).
+    ``modified``: when the object was made at the source (ISO 8601, UTC), where the table's own times are those of its objects.
     ``sha256`` was computed from the source's bytes on their way. ``confirmed`` says that the target was shown to hold them:
     by the provider's check of the upload or by reading back. ``source_checked``: the source's own checksum was equal too.
     """
@@ -159,6 +165,7 @@ class Written:
     checksum: Checksum | None = None
     confirmed: bool = False
     source_checked: bool = False
+    modified: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +173,7 @@ class Publication:
     """One object that `lakehouse.publish` puts, with the bytes that it must have.
 
     ``load`` reads the bytes anew (they are not held), and they must have ``sha256``. ``replace``: a hint that may be
-    overwritten (`_last_checkpoint`, `version-hint.text`); all others are put if-absent.
+    overwritten (`_last_checkpoint`, `version-hint.text`); all others are put if-absent. ``modified``: as in `Written`.
     """
 
     path: str
@@ -174,6 +181,7 @@ class Publication:
     sha256: str
     load: Callable[[], bytes] = field(compare=False)
     replace: bool = False
+    modified: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,12 +244,13 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One line of a table's history."""
+    """One line of a table's history. ``path``: the object that made it, where the format has one for each."""
 
     version: str
     committed_at: datetime | None
     operation: str
     details: dict[str, str]
+    path: str = ""
 
 
 class TableFormat(Protocol):

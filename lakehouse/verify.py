@@ -264,7 +264,7 @@ def _add_source(
         gone = sorted(expected.keys() - paths.keys())
         report.findings += [Finding("extra", path, "is in the replica and no longer at the source") for path in gone]
     with RangePool(workers) as pool:
-        checker = _Checker(source, "bytes", pool)
+        checker = _Checker(version.as_replicated(source), "bytes", pool)
         for path, outcome in each(lambda path: _source_record(checker, path, paths[path]), sorted(paths), workers=workers):
             if isinstance(outcome, LakeError):
                 report.findings.append(Finding("unchecked", path, f"could not read the source: {outcome}"))

@@ -41,3 +41,14 @@ setup_duckdb_reader() {
         touch "$reader/.ready"
     fi
 }
+
+# Sail 0.7.2 with Spark's client: a reader of Delta tables for slow tests that shares no code with the Delta kernel or Spark.
+setup_sail_reader() {
+    local reader=".tools/sail-0.7.2"
+    if [ ! -f "$reader/.ready" ]; then
+        echo "setting up $reader (once)…" >&2
+        .venv/bin/python -m venv --clear "$reader"
+        "$reader/bin/python" -m pip install --quiet pysail==0.7.2 pyspark-client==4.0.1 setuptools==80.9.0
+        touch "$reader/.ready"
+    fi
+}

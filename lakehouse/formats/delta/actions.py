@@ -11,18 +11,39 @@ from urllib.parse import unquote
 
 from lakehouse.errors import NotFound, Unsupported
 
-__all__ = ["Action", "actions_of", "committed_at", "is_reserved", "object_key", "size_of"]
+__all__ = [
+    "ABSOLUTE_PATTERN",
+    "Action",
+    "actions_of",
+    "committed_at",
+    "is_absolute",
+    "is_reserved",
+    "object_key",
+    "size_of",
+    "values_of",
+]
 
 Action = tuple[str, dict[str, Any]]
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+ABSOLUTE_PATTERN = r"^(?:/|[A-Za-z][A-Za-z0-9+.\-]*:)"
+"""An absolute path of an action: a whole URI, or one that starts at the root of a file system."""
+
+_ABSOLUTE = re.compile(ABSOLUTE_PATTERN)
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NOT_FOR_DATA = ("_delta_log", "_lake")
 _decoder = json.JSONDecoder()
 
 
 def actions_of(where: str, data: bytes) -> Iterator[Action]:
-    """The actions of one commit, as (kind, fields).
+    """The actions of one commit, as (kind, fields). Raises `NotFound`, naming ``where``, for a commit that cannot be read."""
+    for _, value in values_of(where, data):
+        for kind, fields in value.items():
+            if isinstance(fields, dict):
+                yield kind, fields
+
+
+def values_of(where: str, data: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The JSON objects of one commit, each with its text.
 
     PROTOCOL.md, "Delta Log Entries", asks for one action a line; pretty-printed ones exist, so a commit is read as a stream of
     JSON values. Raises `NotFound`, naming ``where``, for a commit that cannot be read.
@@ -31,13 +52,11 @@ def actions_of(where: str, data: bytes) -> Iterator[Action]:
         text = data.decode("utf-8-sig")
         at = _skip(text, 0)
         while at < len(text):
-            value, at = _decoder.raw_decode(text, at)
+            value, end = _decoder.raw_decode(text, at)
             if not isinstance(value, dict):
                 raise ValueError(f"an action is an object, not {value!r:.40}")
-            for kind, fields in value.items():
-                if isinstance(fields, dict):
-                    yield kind, fields
-            at = _skip(text, at)
+            yield text[at:end], value
+            at = _skip(text, end)
     except ValueError as error:
         raise NotFound(f"{where}: the commit cannot be read ({error})") from error
 
@@ -45,6 +64,11 @@ def actions_of(where: str, data: bytes) -> Iterator[Action]:
 def _skip(text: str, at: int) -> int:
     match = _SPACE.match(text, at)
     return match.end() if match else at
+
+
+def is_absolute(path: str) -> bool:
+    """Whether an action's ``path`` is an absolute one."""
+    return _ABSOLUTE.match(path) is not None
 
 
 def object_key(where: str, path: object) -> str:
@@ -60,8 +84,8 @@ def object_key(where: str, path: object) -> str:
         key = unquote(path, errors="strict")
     except UnicodeDecodeError as error:
         raise Unsupported(f"{where}: the path {path!r} is not encoded UTF-8") from error
-    if _SCHEME.match(path) or key.startswith("/") or not key:
-        raise Unsupported(f"{where}: the absolute path {path!r} is not carried yet (a shallow clone or a converted table)")
+    if is_absolute(path) or key.startswith("/") or not key:
+        raise Unsupported(f"{where}: the absolute path {path!r} stands where only a relative one can")
     if ".." in key.split("/"):
         raise Unsupported(f"{where}: the path {path!r} leaves the table")
     if is_reserved(key):

@@ -12,6 +12,7 @@ from typing import Any
 
 from lakehouse.errors import LakeError, NotFound, Unsupported
 from lakehouse.formats.delta.actions import Action, actions_of, object_key
+from lakehouse.formats.delta.localise import as_stored
 from lakehouse.formats.delta.log import SIDECARS, Log, Way
 from lakehouse.parallel import each
 from lakehouse.store import ObjectFile, ObjectInfo, Store
@@ -50,7 +51,20 @@ def checkpoint_actions(store: Store, log: Log, number: int, columns: tuple[str, 
 
 
 def part_actions(store: Store, part: ObjectInfo, columns: tuple[str, ...] | None = None) -> Iterator[Action]:
-    """The actions in one object of a checkpoint; their order means nothing. Raises `NotFound` for a damaged one."""
+    """The actions in one object of a checkpoint; their order means nothing. Raises `NotFound` for a damaged one.
+
+    Of a `Localised` store they are read as they are stored, and localised one by one.
+    """
+    stored, localiser = as_stored(store)
+    if localiser is None:
+        yield from _stored_actions(store, part, columns)
+        return
+    where = f"{store.url}: {part.path}"
+    for kind, fields in _stored_actions(stored, part, columns):
+        yield kind, localiser.action(where, kind, fields)
+
+
+def _stored_actions(store: Store, part: ObjectInfo, columns: tuple[str, ...] | None) -> Iterator[Action]:
     if part.path.endswith(".json"):
         kinds = None if columns is None else {name.partition(".")[0] for name in columns}
         for kind, fields in actions_of(f"{store.url}: {part.path}", store.get(part.path)):

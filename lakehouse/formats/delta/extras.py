@@ -13,6 +13,7 @@ from dataclasses import replace
 from lakehouse.errors import Conflict, NotFound, Unsupported
 from lakehouse.formats.delta.checkpoint import FILE_COLUMNS, checkpoint_actions, whole_ways
 from lakehouse.formats.delta.follow import compacted_agrees, hint_for, read_hint
+from lakehouse.formats.delta.localise import size_at_replica
 from lakehouse.formats.delta.log import HINT, Log, Way
 from lakehouse.formats.delta.snapshot import live_at, named_live
 from lakehouse.formats.delta.version import DeltaVersion
@@ -53,7 +54,7 @@ def compare_extras(source: Store, target: Store, version: DeltaVersion, theirs: 
             agrees = compacted_agrees(target, replace(version, log=theirs), low, high)
         if not agrees:
             raise Conflict(f"{target.url}/{info.path}: does not say what the source's commits say; somebody else wrote it")
-    if theirs.hint is not None and (ours.hint is None or not hint_for(source, version)) and not _names_one(target, theirs):
+    if theirs.hint is not None and (ours.hint is None or hint_for(source, version) is None) and not _names_one(target, theirs):
         raise Conflict(f"{target.url}/{HINT}: names no checkpoint that is there; somebody else wrote it: remove it and run again")
 
 
@@ -65,12 +66,13 @@ def _checkpoints(target: Store, theirs: Log, first: int, *, v2: bool) -> Iterato
 
 
 def _equal(source: Store, target: Store, ours: ObjectInfo, theirs: ObjectInfo) -> bool:
-    if ours.size != theirs.size:
+    size = size_at_replica(source, ours)
+    if size != theirs.size:
         return False
-    starts = range(0, ours.size, _PIECE)
+    starts = range(0, size, _PIECE)
 
     def same(start: int) -> bool:
-        end = min(start + _PIECE, ours.size)
+        end = min(start + _PIECE, size)
         return source.get(ours.path, start=start, end=end) == target.get(theirs.path, start=start, end=end)
 
     for _, outcome in each(same, starts, workers=_WORKERS):

@@ -10,7 +10,7 @@ from lakehouse.formats.delta.checkpoint import whole_ways
 from lakehouse.formats.delta.log import HINT, LOG
 from lakehouse.formats.delta.vectors import vector_id
 from lakehouse.formats.delta.version import DeltaVersion, commits_in_order
-from lakehouse.store import Store
+from lakehouse.store import ObjectInfo, Store
 
 __all__ = ["compacted_agrees", "hint_for", "read_hint"]
 
@@ -50,18 +50,20 @@ def read_hint(store: Store) -> tuple[int, int, str | None] | None:
     return number, parts, named
 
 
-def hint_for(store: Store, version: DeltaVersion) -> bool:
-    """Whether the source's ``_last_checkpoint`` holds for a replica of ``version`` (PROTOCOL.md, "Last Checkpoint File").
+def hint_for(store: Store, version: DeltaVersion) -> tuple[ObjectInfo, ...] | None:
+    """What the checkpoint consists of that the source's ``_last_checkpoint`` names, sidecars included.
 
-    It must name a complete checkpoint that is carried; it may be stale or damaged, and then the replica has none.
+    PROTOCOL.md, "Last Checkpoint File". None where the hint does not hold for a replica of ``version``: it must name a complete
+    checkpoint that is carried; it may be stale or damaged, and then the replica has none.
     """
     hint = read_hint(store)
     if hint is None:
-        return False
+        return None
     number, parts, named = hint
     log, span = version.log, version.span
     if not span.first <= number <= span.last:
-        return False
+        return None
     ways = log.checkpoints.get(number, [])
     wanted = [way for way in ways if len(way) == parts and (way[0].path == named if named else not log.has_v2_name(way))]
-    return bool(whole_ways(store, log, wanted, v2=version.has_v2))
+    whole = whole_ways(store, log, wanted, v2=version.has_v2)
+    return (*whole[0][0], *whole[0][1]) if whole else None

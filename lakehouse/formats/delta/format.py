@@ -12,14 +12,16 @@ from lakehouse.checksum import sha256_hex
 from lakehouse.errors import NotFound, Transfer
 from lakehouse.formats.delta.actions import actions_of, committed_at
 from lakehouse.formats.delta.checkpoint import whole_ways
+from lakehouse.formats.delta.localise import Localised, Localiser
 from lakehouse.formats.delta.log import HINT, LOG, commit_path, read_log, version_of
 from lakehouse.formats.delta.order import stage_log
 from lakehouse.formats.delta.present import present
 from lakehouse.formats.delta.replay import replay
 from lakehouse.formats.delta.target import newest_common
+from lakehouse.formats.delta.travel import travel
 from lakehouse.formats.delta.version import DeltaVersion, commits_in_order, pin_version, schema_fields
 from lakehouse.store import Store
-from lakehouse.table import Base, Column, Commit, Description, Held, Staged, TableFile, TableVersion, Terms
+from lakehouse.table import Base, Column, Commit, Description, Held, Remark, Staged, TableFile, TableVersion, Terms
 
 __all__ = ["DeltaFormat"]
 
@@ -30,8 +32,15 @@ def _delta(version: TableVersion) -> DeltaVersion:
     return version
 
 
+COPY_TIMES = Remark(
+    "history",
+    "an object store sets the times of objects itself, so engines that travel to a TIMESTAMP there go by the time of the copy; "
+    "travel to a VERSION is exact, and lake history shows the source's times",
+)
+
+
 class DeltaFormat:
-    """Delta Lake tables with relative paths; `features` says which table features are carried."""
+    """Delta Lake tables; `features` says which table features are carried, `localise` what becomes of absolute paths."""
 
     name = "delta"
     receipts_inside = True
@@ -62,34 +71,39 @@ class DeltaFormat:
         self, source: Store, target: Store, version: TableVersion, base: Base | None, unfinished: Sequence[Base] = ()
     ) -> Held | None:
         """See `target.newest_common`."""
-        found = newest_common(source, target, _delta(version), base)
+        delta = _delta(version)
+        found = newest_common(delta.as_replicated(source), target, delta, base)
         return Held(found) if found is not None else None
 
     def files(self, store: Store, version: TableVersion, held: Held | None = None) -> Iterator[TableFile]:
         """Live files first (required), then those of the history that still exist (see `present.present`).
 
-        What is gone is counted in ``version.not_carried``. Raises `Unsupported` before the first file.
+        What is gone is counted in ``version.not_carried``; what that means for time travel is a remark. Raises `Unsupported`
+        before the first file.
         """
         delta = _delta(version)
         gone, first = delta.not_carried, delta.span.first
         gone.files = 0
         since = int(held.id) if held is not None and held.believed else None
         gone.versions = f"{since + 1} to {first - 1}" if since is not None and since + 1 < first else ""
-        found = replay(store, delta, since)
+        found, origins = replay(delta.as_replicated(store), delta, since), delta.localiser.origins
         for names in (found.live, found.vectors):
             for path, size in names.items():
-                yield TableFile(path, size)
-        wanted = found.older | found.changes
-        if not wanted:
-            return
+                yield TableFile(path, size, origin=origins.get(path))
+        wanted = {origins.get(path, path): path for path in found.older | found.changes}
         for info in present(store, wanted):
-            if wanted.pop(info.path, None) is not None:
-                yield TableFile(info.path, info.size, required=False, etag=info.etag, checksum=info.checksum)
+            if info.path in wanted:
+                path = wanted.pop(info.path)
+                yield TableFile(path, info.size, False, info.etag, info.checksum, origin=origins.get(path))
         gone.files = len(wanted)
+        delta.remarks[:] = travel(delta, found, wanted.values(), since)
 
     def stage(self, source: Store, target: Store, version: TableVersion, held: Held | None) -> Staged:
         """See `order.stage_log`."""
-        return stage_log(source, target, _delta(version), None if held is None else int(held.id))
+        delta = _delta(version)
+        if target.traits.set_modified is None and not _states_times(delta):
+            delta.remarks.append(COPY_TIMES)
+        return stage_log(delta.as_replicated(source), target, delta, None if held is None else int(held.id))
 
     def recheck(self, source: Store, version: TableVersion) -> None:
         """The pinned commit and the base of the history are still there."""
@@ -129,7 +143,7 @@ class DeltaFormat:
     def describe(self, store: Store, version: TableVersion) -> Description:
         """Columns and properties from the newest metaData, counts from the replayed log."""
         delta = _delta(version)
-        found = replay(store, delta)
+        found = replay(Localised(store, Localiser(delta.terms.locations, names_only=True)), delta)
         fields = schema_fields(delta.metadata)
         features = {*(delta.protocol.get("readerFeatures") or ()), *(delta.protocol.get("writerFeatures") or ())}
         properties = {key: str(value) for key, value in (delta.metadata.get("configuration") or {}).items()}
@@ -151,7 +165,13 @@ class DeltaFormat:
             info: dict[str, Any] = next((fields for kind, fields in actions if kind == "commitInfo"), {})
             at = committed_at(info) or delta.log.commits[number].modified
             details = {**(info.get("operationParameters") or {}), **(info.get("operationMetrics") or {})}
-            yield Commit(str(number), at, str(info.get("operation", "")), {key: _text(value) for key, value in details.items()})
+            texts = {key: _text(value) for key, value in details.items()}
+            yield Commit(str(number), at, str(info.get("operation", "")), texts, commit_path(number))
+
+
+def _states_times(version: DeltaVersion) -> bool:
+    """PROTOCOL.md, "In-Commit Timestamps": whether commits state the times by which engines travel."""
+    return (version.metadata.get("configuration") or {}).get("delta.enableInCommitTimestamps") == "true"
 
 
 def _ends_at(target: Store, number: int, root: str) -> bool:

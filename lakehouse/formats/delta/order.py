@@ -19,13 +19,16 @@ row: Spark and the Delta kernel read V from its checkpoint although commits belo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
+from datetime import UTC
 
 from lakehouse.checksum import sha256_hex
 from lakehouse.errors import LakeError, NotFound, Transfer
 from lakehouse.formats.delta.checkpoint import whole_ways
 from lakehouse.formats.delta.follow import compacted_agrees, hint_for
-from lakehouse.formats.delta.log import HINT, LOG, Log, commit_path, crc_path, read_log, version_of
+from lakehouse.formats.delta.hint import hint_publication
+from lakehouse.formats.delta.localise import Localised
+from lakehouse.formats.delta.log import LOG, Log, commit_path, crc_path, read_log, version_of
 from lakehouse.formats.delta.present import present
 from lakehouse.formats.delta.replay import Replay
 from lakehouse.formats.delta.snapshot import checkpoint_publication
@@ -33,7 +36,7 @@ from lakehouse.formats.delta.version import DeltaVersion, commits_in_order
 from lakehouse.parallel import each
 from lakehouse.stage import put_staged
 from lakehouse.store import ObjectInfo, Store
-from lakehouse.table import Publication, Staged, Written
+from lakehouse.table import Origin, Publication, Staged, Written
 
 __all__ = ["stage_log"]
 
@@ -52,24 +55,23 @@ def stage_log(source: Store, target: Store, version: DeltaVersion, since: int | 
         written = tuple(_stage_unreadable(source, target, version))
         _refuse_newer(target, version.number)
         root = _base_parts(version)
-        return Staged(
-            written, (*(publication(source, path) for path in root), *_after(source, version, theirs, set(root))), root[-1]
-        )
+        base = [commit_publication(source, version, 0)] if not version.span.checkpoint else [publication(source, p) for p in root]
+        return Staged(written, (*base, *_after(source, version, theirs, set(root))), root[-1])
     if since is not None and since >= version.number:
         return Staged((), (), version.root)
     if held >= version.number:
-        first = [publication(source, version.root)]
+        first = [root_publication(source, version)]
     elif held >= version.span.first and _files_are_there(source, target, version, held):
         first = list(_upwards(source, version, range(held + 1, version.number + 1)))
     else:
         first = list(_jump(source, target, version))
     if version.root not in {put.path for put in first}:
-        first.append(publication(source, version.root))
+        first.append(root_publication(source, version))
     return Staged((), (*first, *_after(source, version, theirs, {put.path for put in first})), version.root)
 
 
 def publication(store: Store, path: str, *, replace: bool = False) -> Publication:
-    """``path`` as it is at the source, to be put unchanged."""
+    """``path`` as ``store`` shows it, to be put unchanged."""
     data = _get(store, path)
     return Publication(path, len(data), sha256_hex(data), lambda: _get(store, path), replace)
 
@@ -106,7 +108,7 @@ def _stage_unreadable(source: Store, target: Store, version: DeltaVersion) -> It
             wanted.append(log.crcs[number])
         if number in log.commits and (number > span.first or span.checkpoint):
             wanted.append(log.commits[number])
-    for _, outcome in each(lambda info: put_unchanged(source, target, info), wanted, workers=_WORKERS):
+    for _, outcome in each(lambda info: put_localised(source, target, info), wanted, workers=_WORKERS):
         if isinstance(outcome, LakeError):
             raise outcome
         yield outcome
@@ -119,17 +121,45 @@ def _refuse_newer(target: Store, number: int) -> None:
             raise Transfer(f"{target.url}: another sync brought {info.path} meanwhile; run again")
 
 
-def put_unchanged(source: Store, target: Store, info: ObjectInfo) -> Written:
-    """Put one object of the source's log if-absent; an equal one that lies there is adopted."""
-    return put_staged(target, info.path, _get(source, info.path), source_etag=info.etag)
+def put_localised(source: Store, target: Store, info: ObjectInfo) -> Written:
+    """Put one object of the source's log, localised, if-absent; an equal one that lies there is adopted."""
+    data = _get(source, info.path)
+    origin: Origin = "rewritten" if isinstance(source, Localised) and source.is_rewritten(info.path) else "staged"
+    return put_staged(target, info.path, data, origin=origin, source_etag=info.etag, modified=source_time(info, data))
 
 
-def _upwards(source: Store, version: DeltaVersion, numbers: Iterable[int]) -> Iterator[Publication]:
+def root_publication(source: Store, version: DeltaVersion) -> Publication:
+    """What makes ``version`` visible: its commit, else its checkpoint."""
+    is_commit = version.number in version.log.commits
+    return commit_publication(source, version, version.number) if is_commit else publication(source, version.root)
+
+
+def commit_publication(source: Store, version: DeltaVersion, number: int) -> Publication:
+    """Commit ``number``, with the time that it has at the source."""
+    info = version.log.commits[number]
+    data = _get(source, info.path)
+    return Publication(info.path, len(data), sha256_hex(data), lambda: _get(source, info.path), modified=source_time(info, data))
+
+
+def source_time(info: ObjectInfo, data: bytes) -> str | None:
+    """The time of a version that engines travel by: of its commit's object, unless the commit states one (or is none).
+
+    PROTOCOL.md, "In-Commit Timestamps".
+    """
+    if info.modified is None or info.path != commit_path(version_of(info.path) or 0) or b'"inCommitTimestamp"' in data:
+        return None
+    return info.modified.astimezone(UTC).isoformat()
+
+
+def _upwards(
+    source: Store, version: DeltaVersion, numbers: Iterable[int], there: Container[str] = frozenset()
+) -> Iterator[Publication]:
+    """Those commits, each after its checksum file; what is ``there`` already is not even read."""
     for number in numbers:
-        if number in version.log.crcs:
+        if number in version.log.crcs and crc_path(number) not in there:
             yield publication(source, crc_path(number))
-        if number in version.log.commits:
-            yield publication(source, commit_path(number))
+        if number in version.log.commits and commit_path(number) not in there:
+            yield commit_publication(source, version, number)
 
 
 def _jump(source: Store, target: Store, version: DeltaVersion) -> Iterator[Publication]:
@@ -151,7 +181,7 @@ def _files_are_there(source: Store, target: Store, version: DeltaVersion, held: 
     """
     between = Replay(continues=True)
     for number, data in commits_in_order(source, range(held + 1, version.number + 1)):
-        between.commit(f"{source.url}: commit {number}", data, source.url)
+        between.commit(number, data, source.url)
     between.settle()
     passing = between.older.keys()
     return not passing or {info.path for info in present(target, passing)} == passing
@@ -164,7 +194,7 @@ def _after(source: Store, version: DeltaVersion, theirs: Log, done: set[str]) ->
     numbers = range(span.first, span.last + 1)
     staged = not done.isdisjoint(_base_parts(version))
     if not staged:
-        yield from (put for put in _upwards(source, version, numbers) if put.path not in there)
+        yield from _upwards(source, version, numbers, there)
     missing = [way for way in log.ways(span) if any(part.path not in there for part in way)]
     there.update(theirs.sidecars)
     for way, sidecars in whole_ways(source, log, missing, v2=version.has_v2):
@@ -174,5 +204,5 @@ def _after(source: Store, version: DeltaVersion, theirs: Log, done: set[str]) ->
     for (low, high), info in sorted(log.compacted.items()):
         if low in numbers and high in numbers and info.path not in there and compacted_agrees(source, version, low, high):
             yield publication(source, info.path)
-    if log.hint is not None and hint_for(source, version):
-        yield publication(source, HINT, replace=True)
+    if log.hint is not None and (named := hint_for(source, version)) is not None:
+        yield hint_publication(source, named, theirs)

@@ -25,7 +25,8 @@ class Replay:
 
     ``live``: data files at the version; until `settle`, those without a vector only, and ``masked`` has the others: their size
     and the vector's file. ``vectors``: files of live vectors, with the size that the vectors seen in them make. ``older`` are
-    all others that adds and removes of the retained log name, ``changes`` those that cdc actions name.
+    all others that adds and removes of the retained log name, ``changes`` those that cdc actions name; what only versions
+    below ``floor`` need is in ``left_out`` instead. ``needed_below``: of each of the three, the version below which it is needed.
 
     ``continues``: an earlier version is at the target already, with the files that were live at it, so a remove of a file that
     was not added since needs nothing. Where the same commit adds that file again with another vector (DELETE, UPDATE, RESTORE),
@@ -38,11 +39,16 @@ class Replay:
     older: dict[str, int] = field(default_factory=dict)
     changes: dict[str, int] = field(default_factory=dict)
     there: set[str] = field(default_factory=set)
+    needed_below: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
     continues: bool = False
+    floor: int = -1
+    number: int = 0
     _ends: dict[str, int] = field(default_factory=dict)
 
-    def commit(self, where: str, data: bytes, url: str) -> None:
-        """All actions of one commit. ``where`` names it in the errors of `replay`."""
+    def commit(self, number: int, data: bytes, url: str) -> None:
+        """All actions of commit ``number``."""
+        self.number, where = number, f"{url}: commit {number}"
         added: dict[str, str] = {}
         taken: dict[str, str] = {}
         for kind, fields in actions_of(where, data):
@@ -65,7 +71,7 @@ class Replay:
         elif kind == "remove":
             self._remove(object_key(where, fields.get("path")), self._vector(where, fields), size_of(fields))
         elif kind == "cdc":
-            self.changes[object_key(where, fields.get("path"))] = size_of(fields)
+            self._past(self.changes, object_key(where, fields.get("path")), size_of(fields), self.number + 1)
         elif kind == "protocol":
             check_protocol(url, fields)
         elif kind == "metaData" and (fields.get("format") or {}).get("provider", "parquet") != "parquet":
@@ -89,15 +95,21 @@ class Replay:
         if not known and self.continues:
             return False
         kept, _ = self.masked.pop((key, vector.id), (size, "")) if vector.id else (self.live.pop(key, size), "")
-        self.older[key] = kept
+        self._past(self.older, key, kept, self.number)
         if vector.file:
-            self.older[vector.file] = vector.end
+            self._past(self.older, vector.file, vector.end, self.number)
         return True
 
+    def _past(self, names: dict[str, int], key: str, size: int, below: int) -> None:
+        """A file that only versions below ``below`` need."""
+        (self.left_out if below <= self.floor else names)[key] = size
+        self.needed_below[key] = max(below, self.needed_below.get(key, 0))
+
     def restart(self) -> None:
-        """A checkpoint states the whole live set anew."""
+        """A checkpoint of the version that was replayed last states the whole live set anew."""
         self._fold()
-        self.older |= self.live | self.vectors
+        for key, size in (self.live | self.vectors).items():
+            self._past(self.older, key, size, self.number + 1)
         self.live, self.vectors = {}, {}
 
     def _fold(self) -> None:
@@ -117,6 +129,9 @@ class Replay:
             for key in names:
                 self.older.pop(key, None)
                 self.changes.pop(key, None)
+        for names in (self.live, self.vectors, self.older, self.changes):
+            for key in [key for key in self.left_out if key in names]:
+                del self.left_out[key]
 
 
 def replay(store: Store, version: DeltaVersion, since: int | None = None) -> Replay:
@@ -126,14 +141,15 @@ def replay(store: Store, version: DeltaVersion, since: int | None = None) -> Rep
     its commits disagree, the files of both are named. Raises `Unsupported` (absolute paths, features) and `NotFound` (a commit
     or checkpoint that cannot be read).
     """
-    found, log, span, url = Replay(), version.log, version.span, store.url
+    log, span, url = version.log, version.span, store.url
+    found = Replay(floor=version.history_floor)
     start, newest = span.first + span.checkpoint, log.newest_checkpoint(span)
     if since is not None and since >= span.first:
         found.continues, start, newest = True, since + 1, None
     elif span.checkpoint:
         _apply_checkpoint(store, version, span.first, found)
     for number, data in commits_in_order(store, range(start, span.last + 1)):
-        found.commit(f"{url}: commit {number}", data, url)
+        found.commit(number, data, url)
         if number == newest:
             _apply_checkpoint(store, version, number, found)
     found.settle()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from lakehouse.checksum import sha256_hex
 from lakehouse.errors import Conflict, NotFound
+from lakehouse.formats.delta.actions import actions_of
 from lakehouse.formats.delta.extras import compare_extras
+from lakehouse.formats.delta.localise import as_stored
 from lakehouse.formats.delta.log import Log, commit_path, read_log
 from lakehouse.formats.delta.version import DeltaVersion
 from lakehouse.parallel import each
@@ -19,10 +21,10 @@ _WORKERS = 8
 def newest_common(source: Store, target: Store, version: DeltaVersion, base: Base | None) -> str | None:
     """The newest version up to ``version`` that a finished sync left at the target, or None without one.
 
-    Commit ``base.id`` must be byte for byte the same in both stores, and so must every later commit that the target holds:
-    equal bytes name equal files, so that proves one history, whatever became of ``metaData.id`` since (REPLACE TABLE may
-    change it). Where the source has cleaned that commit away, ``metaData.id`` decides and a gap is left. What readers may read
-    instead of commits is held against the source too (see `extras`).
+    Commit ``base.id`` must be byte for byte the same in both stores (with localised paths, as ``source`` shows it), and so must
+    every later commit that the target holds: equal bytes name equal files, so that proves one history, whatever became of
+    ``metaData.id`` since (REPLACE TABLE may change it). Where the source has cleaned that commit away, ``metaData.id`` decides,
+    and a gap is left. What readers may read instead of commits is held against the source too (see `extras`).
 
     Raises `Conflict` when the target has commits of its own, is ahead of the source, or holds another table.
     """
@@ -33,18 +35,26 @@ def newest_common(source: Store, target: Store, version: DeltaVersion, base: Bas
         return None
     number = int(base.id)
     try:
-        held = sha256_hex(target.get(base.source_root))
+        held = target.get(base.source_root)
     except NotFound:
         raise Conflict(f"{target.url}: {base.source_root} is gone, but a receipt says that a sync put it there") from None
-    if held != base.source_root_sha256:
+    ours = _compare_base(source, target, version, base)
+    known = {base.source_root_sha256, base.target_root_sha256 if base.target_root == base.source_root else ""}
+    if held != ours and sha256_hex(held) not in known and (ours is not None or not _names_carried_in(base.source_root, held)):
         raise Conflict(f"{target.url}: {base.source_root} is not what the last sync put there; somebody else wrote to the target")
-    _compare_base(source, target, version, base)
     compare_commits(source, target, version.log, theirs, after=number)
     compare_extras(source, target, version, theirs, since=number)
     return str(min(number, version.number))
 
 
-def _compare_base(source: Store, target: Store, version: DeltaVersion, base: Base) -> None:
+def _names_carried_in(path: str, data: bytes) -> bool:
+    """Whether a commit names files that were carried in from elsewhere: then it never was byte for byte the source's."""
+    stated = (fields.get("path") for kind, fields in actions_of(path, data) if kind in ("add", "remove", "cdc"))
+    return any(isinstance(name, str) and name.startswith("ext/") for name in stated)
+
+
+def _compare_base(source: Store, target: Store, version: DeltaVersion, base: Base) -> bytes | None:
+    """The root of ``base`` as a replica has it; None where the source has cleaned it away and goes on from a later version."""
     log, number = version.log, int(base.id)
     newest = log.newest or 0
     other = f"; its metaData.id is {version.table_id}, the target's {base.table_id}" if version.table_id != base.table_id else ""
@@ -54,18 +64,20 @@ def _compare_base(source: Store, target: Store, version: DeltaVersion, base: Bas
             f"the source was restored to an older state or recreated{other}"
         )
     try:
-        ours = sha256_hex(source.get(base.source_root))
+        stored, _ = as_stored(source)
+        ours = stored.get(base.source_root)
     except NotFound:
         if number < version.span.first and not other:
-            return
+            return None
         raise Conflict(
             f"{target.url}: holds version {number}, and {base.source_root} is gone at the source, whose versions "
             f"{version.span.first} to {newest} do not continue it{other}"
         ) from None
-    if ours != base.source_root_sha256:
+    if sha256_hex(ours) != base.source_root_sha256:
         raise Conflict(
             f"{target.url}: version {number} of the source is another one now: the source was restored or recreated{other}"
         )
+    return version.localiser.content(stored, base.source_root, ours)
 
 
 def _compare_seeded(source: Store, target: Store, version: DeltaVersion, theirs: Log) -> None:
@@ -96,14 +108,12 @@ def compare_commits(source: Store, target: Store, ours: Log, theirs: Log, *, aft
 
 
 def _different(source: Store, target: Store, ours: Log, theirs: Log, numbers: list[int]) -> list[int]:
-    sizes = [number for number in numbers if ours.commits[number].size != theirs.commits[number].size]
-    if sizes:
-        return sizes
-
     def equal(number: int) -> bool:
         return source.get(commit_path(number)) == target.get(commit_path(number))
 
-    different: list[int] = []
+    different = [n for n in numbers if ours.commits[n].size != theirs.commits[n].size and not equal(n)]
+    if different:
+        return different
     for number, outcome in each(equal, numbers, workers=_WORKERS):
         if isinstance(outcome, Exception):
             raise outcome

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from lakehouse.errors import Unsupported
 from lakehouse.formats.delta.actions import is_reserved
 
-__all__ = ["NO_VECTOR", "Vector", "vector_id", "vector_of", "z85_decode"]
+__all__ = ["NO_VECTOR", "Vector", "vector_id", "vector_of", "z85_decode", "z85_encode"]
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 _DIGITS = {character: digit for digit, character in enumerate(_ALPHABET)}
@@ -52,6 +52,12 @@ def z85_decode(text: str) -> bytes:
     return bytes(decoded)
 
 
+def z85_encode(data: bytes) -> str:
+    """The inverse of `z85_decode`, for bytes whose number is a multiple of 4."""
+    numbers = (int.from_bytes(data[start : start + 4], "big") for start in range(0, len(data), 4))
+    return "".join(_ALPHABET[number // 85**power % 85] for number in numbers for power in (4, 3, 2, 1, 0))
+
+
 def vector_id(fields: dict[str, Any]) -> str:
     """The uniqueId of the vector of an add or remove; "" without one."""
     found = fields.get("deletionVector") or {}
@@ -73,7 +79,7 @@ def vector_of(where: str, fields: dict[str, Any]) -> Vector:
     if kind == "i":
         return Vector(unique, "", 0)
     if kind == "p":
-        raise Unsupported(f"{where}: a deletion vector at the absolute path {stated!r} is not carried yet (a shallow clone)")
+        raise Unsupported(f"{where}: a deletion vector at the absolute path {stated!r} stands where only a relative one can")
     if kind != "u" or not isinstance(stated, str):
         raise Unsupported(f"{where}: a deletion vector of storage type {kind!r} with the path {stated!r} is not known")
     try:

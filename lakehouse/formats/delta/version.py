@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -13,13 +13,14 @@ from lakehouse.errors import Config, LakeError, NotFound, Transfer, Unsupported
 from lakehouse.formats.delta.actions import Action, actions_of, committed_at
 from lakehouse.formats.delta.checkpoint import STATE_COLUMNS, named_sidecars, part_actions
 from lakehouse.formats.delta.features import check_protocol
+from lakehouse.formats.delta.localise import Localised, Localiser
 from lakehouse.formats.delta.log import Log, Span, commit_path, read_log
 from lakehouse.locations import Locations
 from lakehouse.parallel import each
 from lakehouse.store import ObjectInfo, Store
 from lakehouse.table import TableVersion, Terms
 
-__all__ = ["DeltaVersion", "commits_in_order", "pin_version"]
+__all__ = ["DeltaVersion", "commits_in_order", "history_floor", "pin_version"]
 
 _WORKERS = 8
 _AHEAD = 32
@@ -30,6 +31,7 @@ class DeltaVersion(TableVersion):
     """A version of a Delta table: the log as it was listed, the versions that can be read, and the state's small parts.
 
     ``base_sidecars`` are those of the checkpoint that the history starts from. ``not_carried`` is filled by `DeltaFormat.files`.
+    Files that only versions below ``history_floor`` need are not wanted.
     """
 
     log: Log
@@ -38,10 +40,16 @@ class DeltaVersion(TableVersion):
     metadata: dict[str, Any]
     terms: Terms
     base_sidecars: tuple[ObjectInfo, ...] = ()
+    localiser: Localiser = field(compare=False)
+    history_floor: int = -1
 
     @property
     def number(self) -> int:
         return self.span.last
+
+    def as_replicated(self, store: Store) -> Store:
+        """The table's own store with the log as a replica has it (see `localise`); any other store as it is."""
+        return Localised(store, self.localiser) if store.url == self.log.url else store
 
     @property
     def has_v2(self) -> bool:
@@ -76,6 +84,7 @@ def pin_version(store: Store, version: str | None, terms: Terms | None = None) -
     """
     if version is not None and not version.isdecimal():
         raise Config(f"{version}: a Delta version is a number")
+    history_floor(store.url, terms.history if terms else "all", None)
     log = read_log(store)
     if log.newest is None and not log.torn:
         raise NotFound(f"{store.url}: no Delta table here (_delta_log holds no commit and no checkpoint)")
@@ -101,11 +110,30 @@ def pin_version(store: Store, version: str | None, terms: Terms | None = None) -
     if at is None and (listed := log.commits.get(span.last)) is not None:
         at = listed.modified
     digest = sha256_hex(data) if data else sha256_hex(store.get(root))
+    terms = terms or Terms(Locations(url))
     return DeltaVersion(
         format="delta", id=str(span.last), table_id=state["metaData"].get("id"), committed_at=at, root=root, root_sha256=digest,
         log=log, span=span, protocol=state["protocol"], metadata=state["metaData"],
-        base_sidecars=sidecars, terms=terms or Terms(Locations(url)),
+        base_sidecars=sidecars, terms=terms, localiser=Localiser(terms.locations),
+        history_floor=history_floor(url, terms.history, span.last),
     )  # fmt: skip
+
+
+def history_floor(where: str, history: str, last: int | None) -> int:
+    """The oldest version whose files ``history`` asks for: -1 for all, one above ``last`` where none of the older ones is wanted.
+
+    ``last`` (None: not known yet) is the version pinned. Raises `Config` for what is neither ``all``, ``none`` nor ``since:V``.
+    """
+    if history == "all":
+        return -1
+    if history == "none":
+        return 0 if last is None else last + 1
+    word, _, number = history.partition(":")
+    if word != "since" or not (number.isascii() and number.isdecimal()):
+        raise Config(f"{where}: --history {history} is not known; say all, none or since:VERSION, as in since:120")
+    if last is not None and int(number) > last:
+        raise Config(f"{where}: --history {history} names a version after {last}, the one that is carried; say none")
+    return int(number)
 
 
 def _root(store: Store, log: Log, span: Span) -> tuple[str, bytes]:
