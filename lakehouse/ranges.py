@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from threading import Semaphore
 from types import TracebackType
 
@@ -40,8 +39,13 @@ class RangePool:
 
     def digests(self, store: Store, info: ObjectInfo, algorithms: Iterable[str] = ("sha256",)) -> dict[str, str]:
         """Read a whole object and give its digests by algorithm (hexadecimal)."""
+        if info.size <= SMALL_SIZE:
+            data = store.get(info.path, if_match=info.etag)
+            if len(data) != info.size:
+                raise Transfer(f"{store.url}/{info.path}: {len(data)} of {info.size} bytes were read; it changed meanwhile")
+            return digests_of(data, algorithms)
         ranges = Ranges(store, info, self, algorithms)
-        with self.large if info.size > SMALL_SIZE else nullcontext():
+        with self.large:
             for _ in ranges:
                 pass
         return ranges.hexdigests

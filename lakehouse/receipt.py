@@ -192,7 +192,7 @@ def read_chain(store: Store) -> Chain:
     if latest is None:
         chain, numbers = Chain(), _numbers(store)
         number = numbers[0] if numbers else 1
-    elif _get_or_none(store, receipt_path(latest[0].number)) == latest[0].to_bytes():
+    elif _sha256_at(store, receipt_path(latest[0].number)) == latest[1]:
         chain, number = Chain(latest[0], sha256={latest[0].number: latest[1]}), latest[0].number + 1
     else:
         return broken_chain(store)
@@ -218,6 +218,11 @@ def broken_chain(store: Store) -> Chain:
 
 def _numbers(store: Store) -> list[int]:
     return sorted(int(match[1]) for info in store.list("receipts") if (match := _RECEIPT.fullmatch(info.path)))
+
+
+def _sha256_at(store: Store, path: str) -> str | None:
+    data = _get_or_none(store, path)
+    return None if data is None else sha256_hex(data)
 
 
 def _get_or_none(store: Store, path: str) -> bytes | None:

@@ -195,8 +195,9 @@ class _Run:
         self.progress(ProgressEvent("pin", message=replica.source.url))
         version = replica.format.pin(replica.source, self._version_asked, replica.terms)
         self.chain = receipts_of.read_chain(replica.receipts)
-        known = self._target_state()
-        finished, anew = self.chain.finished, options.checksum
+        hashed, anew = self._looks_again()
+        known = self._target_state(anew=anew)
+        finished = self.chain.finished
         held = self._held(version)
         ahead = held is not None and held.id == version.id and replica.format.receipts_inside and not replica.format.renumbers
         if finished is not None and ahead and version.id != finished.version:
@@ -204,8 +205,6 @@ class _Run:
                 f"{replica.target.url}: stands at version {finished.version} already, ahead of {version.id}; "
                 "a replica is never rolled back"
             )
-        if finished is not None and replica.terms is not None and finished.read_map != replica.terms.locations.digest():
-            anew = True  # what was read elsewhere may have been something else
         self.progress(ProgressEvent("plan", message=f"version {version.id}"))
         held = replace(held, believed=not anew) if held is not None else None
         with self._source_may_move(version):
@@ -218,11 +217,21 @@ class _Run:
                 listing_is_table=not replica.format.receipts_inside,
                 in_place=options.in_place,
                 delete=options.delete,
-                checksum=anew,
+                checksum=hashed,
             )
         if options.level == "bytes" and not replica.target.traits.confirms_put:
             plan.read_back_bytes = plan.copy.bytes
         return plan
+
+    def _looks_again(self) -> tuple[bool, bool]:
+        """Whether everything is hashed again (asked for, or read elsewhere than last time), and whether all files are looked at
+        (the terms are others: more of the history may be wanted).
+        """
+        finished, terms = self.chain.finished, self.replica.terms
+        if finished is None or terms is None:
+            return self.options.checksum, self.options.checksum
+        hashed = self.options.checksum or finished.read_map != terms.locations.digest()
+        return hashed, hashed or finished.terms != terms.digest()
 
     def _held(self, version: TableVersion) -> Held | None:
         """Step 3: what the target holds whole. Raises `Conflict` where somebody else committed, in a catalog too."""
@@ -234,7 +243,7 @@ class _Run:
                 base, unfinished = standing, []
         return replica.format.since(replica.source, replica.target, version, base, unfinished)
 
-    def _target_state(self) -> dict[str, Written]:
+    def _target_state(self, *, anew: bool) -> dict[str, Written]:
         """What earlier runs recorded of the target; takes its listing where an unfinished run or a stranger may have written.
 
         A table whose last run finished needs neither: its new files have new names. A plain folder is its listing. Receipts that
@@ -243,7 +252,7 @@ class _Run:
         replica, chain = self.replica, self.chain
         pending = read_pending(replica.receipts, chain.next_number)
         settled = chain.finished is not None and not chain.later and pending is None
-        if settled and replica.format.receipts_inside and not self.options.checksum:
+        if settled and replica.format.receipts_inside and not anew:
             return {}
         try:
             known = self._known(chain.newest.number) if chain.newest else {}

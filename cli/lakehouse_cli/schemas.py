@@ -113,6 +113,7 @@ class PlanDocument(Document):
     to_copy: CountsModel
     to_keep: CountsModel
     to_rewrite: CountsModel
+    history: CountsModel
     read_back_bytes: int
     deletions: list[Text]
 

@@ -130,6 +130,7 @@ def _dry_run(session: Session, source: str, target: str, arguments: dict[str, An
                 to_copy=plan.copy,
                 to_keep=plan.keep,
                 to_rewrite=plan.rewrite,
+                history=plan.history,
             )
         )
         return 0
@@ -139,6 +140,10 @@ def _dry_run(session: Session, source: str, target: str, arguments: dict[str, An
         output.line(f"+ {path}")
     output.line(f"{plan.format} version {plan.version.id}; dry run: nothing was written")
     output.line(f"  {'to copy':<9} {plan.copy.files} objects, {output.size_text(plan.copy.bytes)}")
+    if plan.history.files:
+        output.line(
+            f"  {'history':<9} {plan.history.files} of them, {output.size_text(plan.history.bytes)}, for older versions only"
+        )
     output.line(f"  {'to keep':<9} {plan.keep.files} objects, {output.size_text(plan.keep.bytes)}")
     if plan.rewrite.files:
         output.line(f"  {'rewrite':<9} {plan.rewrite.files} objects, {output.size_text(plan.rewrite.bytes)}")

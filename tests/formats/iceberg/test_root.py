@@ -125,5 +125,5 @@ def test_the_address_of_a_metadata_file_is_its_table_at_that_version(place: str,
 )
 def test_what_cannot_be_carried_is_refused_by_name(more: dict[str, object]) -> None:
     """Trap Iceberg 11: encrypted tables, format version ≥ 4."""
-    with pytest.raises(Unsupported, match="format version 4|encrypted"):
+    with pytest.raises(Unsupported, match=r"format version 4|encrypted"):
         check_metadata({"format-version": 3, "location": "s3://b/t"} | more, "x")
