@@ -123,7 +123,8 @@ class Locations:
         """
         inside, mapped = self._found(stated)
         if inside is not None:
-            named = _named(self._checked(stated, inside), self.target)
+            plain = self.source if self.source.startswith("file:") else self.target
+            named = _named(self._checked(stated, inside), plain)
             if (mapped is not None or named != inside) and not self.reordered:
                 self.reordered.add(stated)
             return named

@@ -36,7 +36,8 @@ def put_staged(
             found = Written(path, len(there), sha256_hex(there), "adopted", source_etag, info.etag, info.checksum, True)
             return replace(found, modified=modified)
         raise Conflict(
-            f"{target.url}/{path}: lies there with other content than the source has under that name; nothing was overwritten"
+            f"{target.url}/{path}: lies there with other content than the source has under that name; nothing was overwritten "
+            "(if lake verify calls it damaged: remove it, then sync --checksum puts it again)"
         ) from None
     confirmed = target.traits.confirms_put
     written = Written(path, len(data), sha256_hex(data), origin, source_etag, put.etag, put.checksum, confirmed)

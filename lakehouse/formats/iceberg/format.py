@@ -99,7 +99,7 @@ class IcebergFormat:
                     yield _file(pinned, entry)
         if there is not None and doubtful:
             held_files = there.files(new.replaced)
-            missing = (entry for entry in doubtful.values() if pinned.locations.write(entry.path) not in held_files)
+            missing = (entry for entry in doubtful.values() if pinned.entries.write(entry.path) not in held_files)
             yield from (_file(pinned, entry) for entry in missing)
         yield from _statistics(store, pinned, there)
 
@@ -162,7 +162,7 @@ def _file(version: IcebergVersion, entry: Entry) -> TableFile:
 
 
 def _table_file(version: IcebergVersion, stated: str, size: int, *, rewritten: bool = False) -> TableFile:
-    place = version.locations.place(stated)
+    place = version.entries.place(stated)
     return TableFile(place.write, size, origin=None if place.read == place.write else place.read, rewritten=rewritten)
 
 

@@ -176,13 +176,14 @@ def _refuse_fork(target: Store, path: str, metadata: dict[str, Any], version: Ic
         return
     at = ours.get("last-updated-ms") or 0
     log = [(entry.get("timestamp-ms") or 0, _name(entry.get("metadata-file"))) for entry in theirs.get("metadata-log") or ()]
-    if any(name == base.id and (time == at or not name.startswith("v")) for time, name in log):
+    times = [time for time, name in log if name == base.id]
+    if times and (at in times or not base.id.startswith("v")):
         return
     if all(theirs.get(key) == ours.get(key) for key in _SAME) and _ids(theirs) == _ids(ours):
         return  # the same version, written elsewhere with other addresses
     behind = (theirs.get("last-updated-ms") or 0) + _SKEW_MS < at
     behind |= (theirs.get("last-sequence-number") or 0) < (ours.get("last-sequence-number") or 0)
-    if behind or any(time + _SKEW_MS < at for time, _ in log) or _name(version.root) == base.id:
+    if behind or times or any(time + _SKEW_MS < at for time, _ in log) or _name(version.root) == base.id:
         raise Conflict(
             f"{target.url}: {path} holds {base.id}, from which {version.where} does not descend; the source was restored to an "
             "older version, or made anew, and a replica is never rolled back: use another target"
@@ -199,13 +200,17 @@ def _name(address: object) -> str:
 
 def _refuse_unknown_snapshots(target: Store, path: str, metadata: dict[str, Any], version: IcebergVersion) -> None:
     """Without receipts, a table at the target is taken over only when its snapshots are the source's, expired ones too."""
-    known = {snapshot.id for snapshot in version.snapshots}
-    there = [snapshot for snapshot in snapshots_of(metadata, f"{target.url}/{path}") if snapshot.id not in known]
-    numbered = version.metadata.get("last-sequence-number") or 0
-    newest = max((snapshot.at for snapshot in version.snapshots), default=0)
-    others = [snapshot.id for snapshot in there if (snapshot.number > numbered if numbered else snapshot.at > newest)]
+    there = {snapshot.id: snapshot for snapshot in snapshots_of(metadata, f"{target.url}/{path}")}
+    proven = {snapshot.id for snapshot in version.snapshots}
+    parents = [snapshot.parent for snapshot in version.snapshots]
+    while parents:  # an expired snapshot is still named as the parent of one that is retained, or of one so proven
+        parent = parents.pop()
+        if parent is not None and parent not in proven:
+            proven.add(parent)
+            parents += [there[parent].parent] if parent in there else []
+    others = [snapshot for snapshot in there if snapshot not in proven]
     if others:
         raise Conflict(
-            f"{target.url}: {path} has no receipt, and the source does not know its snapshot {others[0]}; "
-            "somebody else wrote it: nothing was overwritten"
+            f"{target.url}: {path} has no receipt, and nothing shows that its snapshot {others[0]} was the source's: somebody "
+            "else may have committed it, so nothing was overwritten; use another target"
         )

@@ -26,8 +26,7 @@ _PATHS = ("write.data.path", "write.metadata.path", "write.object-storage.path",
 class Snapshot:
     """One snapshot: its manifest list, or (version 1 only) the manifests that it names itself.
 
-    ``at``: its time in milliseconds. ``has_files``: its summary says that it reads some. ``number``: its
-    sequence number, 0 in version 1.
+    ``at``: its time in milliseconds. ``has_files``: its summary says that it reads some.
     """
 
     id: int
@@ -36,7 +35,6 @@ class Snapshot:
     manifests: tuple[str, ...] = ()
     at: int = 0
     has_files: bool = False
-    number: int = 0
 
 
 def check_metadata(metadata: Mapping[str, Any], where: str) -> None:
@@ -98,7 +96,6 @@ def snapshots_of(metadata: Mapping[str, Any], where: str) -> list[Snapshot]:
                 named,
                 at,
                 has_files,
-                raw.get("sequence-number") or 0,
             )
         )
     return found

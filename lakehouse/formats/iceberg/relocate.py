@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 from lakehouse.checksum import sha256_hex
-from lakehouse.errors import NotFound, Transfer
+from lakehouse.errors import NotFound, Transfer, Unsupported
 from lakehouse.formats.iceberg.held import IcebergHeld, roots_at
 from lakehouse.formats.iceberg.manifest import DELETED, EXISTING, Entry, rewrite_manifest
 from lakehouse.formats.iceberg.manifest_list import ManifestFile, rewrite_list, same_content
@@ -24,6 +24,7 @@ from lakehouse.formats.iceberg.puffin import rewrite_puffin
 from lakehouse.formats.iceberg.root import FOLDER, HINT, read_root
 from lakehouse.formats.iceberg.tree import POSITION_DELETES, Growth, growth, live_entries
 from lakehouse.formats.iceberg.version import IcebergVersion, spellings_of
+from lakehouse.locations import Locations
 from lakehouse.parallel import every
 from lakehouse.stage import put_staged
 from lakehouse.store import Store
@@ -40,7 +41,7 @@ def stage_version(source: Store, target: Store, version: IcebergVersion, held: I
     written: tuple[Written, ...] = ()
     if below is None or not below.is_level(version):
         put = partial(put_staged, target, origin="rewritten")
-        rewriter = _Rewriter(source, target, version, below, growth(source, version, below), put)
+        rewriter = _Rewriter(source, target, version, below, growth(source, version, below), put, _apart(version))
         written = (*rewriter.deletes(), *rewriter.manifests(), *rewriter.lists())
     if held is not None and held.is_level(version):
         root = held.base.target_root
@@ -78,7 +79,7 @@ def differences_of(source: Store, target: Store, version: IcebergVersion, root: 
             found.append((path, "is missing" if there is None else "does not say what the source says"))
         return Written(path, len(data if there is None else there), sha256_hex(data), "adopted")
 
-    rewriter = _Rewriter(source, target, located, None, growth(source, located, None), compare)
+    rewriter = _Rewriter(source, target, located, None, growth(source, located, None), compare, _apart(located))
     for written in (rewriter.deletes(), rewriter.manifests(), rewriter.lists()):
         deque(written, maxlen=0)
     yield from found
@@ -121,6 +122,7 @@ class _Rewriter:
     held: IcebergHeld | None
     new: Growth
     put: Callable[..., Written]
+    named: Locations
     sizes: dict[str, int] = field(default_factory=dict)
     lengths: dict[str, int] = field(default_factory=dict)
 
@@ -131,6 +133,17 @@ class _Rewriter:
 
     def deletes(self) -> Iterator[Written]:
         """Position-delete files and deletion vectors, which name data files."""
+        yield from self._rewritten_deletes()
+        strange = sorted(self.named.heads - self.version.entries.heads)
+        if self.held is None and strange and self.version.entries.heads:
+            raise Unsupported(
+                f"{self.version.where}: its position deletes name files as {strange[0]}…, its manifests as "
+                f"{min(self.version.entries.heads)}…: engines compare them as text, so they delete nothing at the source and "
+                "would delete rows in a replica, which spells them one way; compact the table's deletes first"
+            )
+        self.version.locations.heads.update(self.named.heads)
+
+    def _rewritten_deletes(self) -> Iterator[Written]:
         for entry, written in every(self._delete_file, self._delete_entries(), workers=_WORKERS):
             self.sizes[entry.path] = written.size
             if written.sha256:
@@ -163,7 +176,7 @@ class _Rewriter:
             raise NotFound(
                 f"{self.version.where}: the delete file {entry.path} is missing, nothing was published ({error})"
             ) from error
-        kind, address = entry.file_format.lower(), self.version.locations.address
+        kind, address = entry.file_format.lower(), self.named.address
         if kind == "puffin":
             made = rewrite_puffin(data, where, address)
             return self.put(place.write, made)
@@ -183,7 +196,7 @@ class _Rewriter:
             f"{self.source.url}: {place.read}",
             self.version.locations.address,
             lambda entry: None if entry.status == DELETED else self.sizes.get(entry.path),
-            ordered=not self.version.locations.reordered,
+            ordered=not (self.version.locations.reordered or self.named.reordered),
         )
         return self.put(place.write, data, same=same_content)
 
@@ -199,6 +212,11 @@ class _Rewriter:
             _get(self.source, place.read), f"{self.source.url}: {place.read}", self.version.locations.address, lengths.__getitem__
         )
         return self.put(place.write, data, same=same_content)
+
+
+def _apart(version: IcebergVersion) -> Locations:
+    """The locations of what delete files name, with spellings of their own."""
+    return version.locations.stated_at(version.locations.table)
 
 
 def _get(store: Store, path: str) -> bytes:

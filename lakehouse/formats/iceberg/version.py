@@ -24,7 +24,8 @@ _WORKERS = 16
 class IcebergVersion(TableVersion):
     """One metadata file with all the snapshots that it retains. ``locations`` knows the location that it states.
 
-    ``terms`` are those it was pinned under, ``is_named``: by the user. ``lost_statistics``: stated paths of statistics files
+    ``terms`` are those it was pinned under, ``is_named``: by the user. ``entries``: the same locations for the
+    files that manifests name, so that their spellings are known apart. ``lost_statistics``: stated paths of statistics files
     that are gone at the source, filled by `IcebergFormat.files`.
     """
 
@@ -33,6 +34,7 @@ class IcebergVersion(TableVersion):
     snapshots: tuple[Snapshot, ...]
     locations: Locations
     terms: Terms
+    entries: Locations
     is_named: bool = False
     lost_statistics: set[str] = field(default_factory=set, compare=False)
 
@@ -82,6 +84,7 @@ def pin_version(store: Store, version: str | None, terms: Terms | None) -> Icebe
         metadata=metadata,
         snapshots=tuple(snapshots_of(metadata, where)),
         locations=locations,
+        entries=locations.stated_at(locations.table),
         terms=replace(terms, locations=locations),
         remarks=remarks,
     )
@@ -89,7 +92,7 @@ def pin_version(store: Store, version: str | None, terms: Terms | None) -> Icebe
 
 def spellings_of(version: IcebergVersion) -> list[Remark]:
     """Java matches position deletes to data files by text: two spellings of one place become one at the target."""
-    heads = sorted(version.locations.heads)
+    heads = sorted(version.locations.heads | version.entries.heads)
     if len(heads) < 2:
         return []
     text = f"the source spells its own location in several ways ({', '.join(heads)}), the replica in one"
