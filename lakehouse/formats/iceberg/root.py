@@ -7,6 +7,7 @@ Spec: "Table Metadata" and "File System Tables". Names in the wild: ``v3.metadat
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
 import zlib
@@ -39,6 +40,7 @@ _NAME = re.compile(r".+(\.metadata\.json(\.gz)?|\.gz\.metadata\.json)")
 _NUMBER = re.compile(r"(?:v(\d+)|(\d+)-[^/]*?)(?:\.gz)?\.metadata\.json(?:\.gz)?")
 _ENDINGS = (".metadata.json", ".gz.metadata.json", ".metadata.json.gz")
 _SHOWN = 8
+_MAX_BYTES = 1 << 30
 
 
 def is_metadata_name(name: str) -> bool:
@@ -179,13 +181,21 @@ def read_root(store: Store, path: str) -> tuple[dict[str, Any], str]:
     return parse_metadata(data, f"{store.url}/{path}"), sha256_hex(data)
 
 
+def _unpacked(data: bytes) -> bytes:
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        plain = file.read(_MAX_BYTES + 1)
+    if len(plain) > _MAX_BYTES:
+        raise ValueError("it is larger than any metadata")
+    return plain
+
+
 def parse_metadata(data: bytes, where: str) -> dict[str, Any]:
     """The JSON of a metadata file, unpacked where its content is gzip, whatever its name says.
 
     Raises `NotFound` for a damaged one.
     """
     try:
-        found = json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+        found = json.loads(_unpacked(data) if data[:2] == b"\x1f\x8b" else data)
     except (ValueError, OSError, EOFError, zlib.error) as error:
         raise NotFound(f"{where}: is no table metadata ({type(error).__name__}): it is damaged") from error
     if not isinstance(found, dict):
