@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import lakehouse
 from lakehouse.catalog import Catalog, TableRecord
 from lakehouse.config import CatalogSettings, Settings
+from lakehouse.locations import Locations
 from lakehouse.options import Options
 from lakehouse.progress import ProgressEvent
 from lakehouse.replica import Replica, open_replica
+from lakehouse.result import SyncResult
+from lakehouse.sync import replicate
+from lakehouse.table import Terms
 from lakehouse.testing.faulty_store import Call, Faults, FaultyStore
 from lakehouse.testing.servers import FaultProxy, Rule
+from lakehouse.verify import audit
 from tests.catalogs.rest_model import RestModel
+from tests.corpus.iceberg_readers import by_pyiceberg
 from tests.formats.iceberg.iceberg_tables import ChangingTable, changing_table, rows
+from tests.sync.places import Places, contents, dump
 
-__all__ = ["FaultyCatalog", "Kind", "Shelf", "faulty", "no_writes", "on_publish", "shelf"]
+__all__ = ["FaultyCatalog", "Grown", "Kind", "Shelf", "faulty", "no_writes", "on_publish", "shelf"]
 
 Kind = Literal["sql", "rest"]
 
@@ -190,3 +201,82 @@ def no_writes(made: Shelf) -> Iterator[None]:
     yield
     database.rollback()
     database.close()
+
+
+@cache
+def _objects(table: Path) -> dict[str, bytes]:
+    files = (file for file in table.rglob("*") if file.is_file() and not file.name.startswith("."))
+    return {str(file.relative_to(table)): file.read_bytes() for file in files if file.name != "version-hint.text"}
+
+
+@dataclass
+class Grown:
+    """A table of the corpus, in memory, as it was when its root was ``v<number>``; its target states an address of this machine.
+
+    ``folder`` is where that address leads, so that readers that know only files can look at the target.
+    """
+
+    table: Path
+    folder: Path
+    places: Places = field(default_factory=lambda: Places("iceberg"))
+    read: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def grow(self, number: int) -> None:
+        """Make the source what it was when ``v<number>`` was its root."""
+        there = {info.path for info in self.places.source.list()}
+        for path, data in _objects(self.table).items():
+            root = re.fullmatch(r"metadata/v(\d+)\.metadata\.json", path)
+            wanted = root is None or int(root[1]) <= number
+            if wanted and path not in there:
+                self.put(path, data)
+            elif not wanted and path in there:
+                self.places.source.delete(path)
+        self.put("metadata/version-hint.text", str(number).encode())
+
+    def put(self, path: str, data: bytes) -> None:
+        self.places.source.put(path, data, size=len(data))
+
+    def replica(self, faults: Faults | None = None) -> Replica:
+        terms = Terms(Locations(self.places.source.url, f"file://{self.folder}"))
+        return replace(self.places.replica(faults), terms=terms)
+
+    def sync(self, faults: Faults | None = None) -> SyncResult:
+        return replicate(self.replica(faults), Options(workers=1))
+
+    def verify(self, *, against: bool = True) -> None:
+        """The receipts vouch for every object of the target, and the source says the same."""
+        made = self.replica()
+        source = (made.source, made.terms, None) if against else None
+        report = audit(made.target, made.receipts, made.format, level="bytes", workers=2, progress=lambda _: None, against=source)
+        report.raise_for_findings()
+
+    def roots(self) -> list[int]:
+        """The numbers of the roots at the target."""
+        found = (re.fullmatch(r"metadata/v(\d+)\.metadata\.json", path) for path in contents(self.places.target))
+        return sorted(int(match[1]) for match in found if match)
+
+    def seen(self) -> set[tuple[int, ...] | None]:
+        """The ids that pyiceberg reads: through the hint, and from the highest root, at which readers that walk up arrive.
+
+        None: there is no table.
+        """
+        held = contents(self.places.target)
+        hint = held.get("metadata/version-hint.text")
+        numbers = {int(hint)} if hint is not None else set()
+        numbers |= set(self.roots()[-1:])
+        return {self._rows(held, number) for number in numbers} | ({None} if hint is None else set())
+
+    def _rows(self, held: dict[str, bytes], number: int) -> tuple[int, ...]:
+        """A root that was read with what is there now is not read again."""
+        digest = hashlib.sha256(str(number).encode())
+        for path, data in sorted(held.items()):
+            digest.update(path.encode() + data)
+        if digest.hexdigest() not in self.read:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            dump(self.places.target, self.folder)
+            root = self.folder / "metadata" / f"v{number}.metadata.json"
+            found = by_pyiceberg(root, {"main": None})["main"]
+            if isinstance(found, str):
+                raise AssertionError(found)
+            self.read[digest.hexdigest()] = tuple(sorted(found["id"].to_pylist()))
+        return self.read[digest.hexdigest()]
