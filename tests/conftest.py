@@ -60,6 +60,15 @@ def s3_settings(seaweed: SeaweedServer) -> Settings:
     return Settings(stores={"s3": StoreSettings("s3", f"s3://{bucket}", options=options)})
 
 
+@pytest.fixture(scope="session")
+def cloud_settings(s3_settings: Settings, azurite: AzuriteServer) -> Settings:
+    """Settings whose stores ``s3`` and ``azure`` are a bucket and a container of two servers."""
+    container = f"tests-{uuid.uuid4().hex[:12]}"
+    azurite.make_container(container)
+    azure = StoreSettings("azure", f"az://{container}", options={"connection_string": azurite.connection_string})
+    return Settings(stores={**s3_settings.stores, "azure": azure})
+
+
 @pytest.fixture
 def s3_prefix() -> str:
     """A place of its own on the S3 server, for one test."""

@@ -1,4 +1,4 @@
-"""Every real Delta table and Parquet folder of the corpus: local → S3 server → local elsewhere, the source taken away.
+"""Every real Delta table and Parquet folder of the corpus: local → S3 → Azure → local elsewhere, the source taken away.
 
 The rows of every version are read at the target by deltalake and held against what independent readers saw at the origin.
 A table either arrives whole, or is refused by name with nothing published; nothing else is a pass.
@@ -17,7 +17,9 @@ import pytest
 from deltalake import DeltaTable
 
 import lakehouse
+from lakehouse.connect import open_store
 from lakehouse.errors import LakeError, NotFound, Unsupported
+from lakehouse.store import Store
 from tests.corpus.conftest import names
 from tests.corpus.crh1 import crh1
 
@@ -29,22 +31,31 @@ Journey = Callable[..., Path]
 
 
 @pytest.fixture
-def journey(tmp_path: Path, s3_settings: lakehouse.Settings, s3_prefix: str) -> Journey:
-    """Sync a copy of a table local → S3 → local elsewhere, verify both, and take the copy away; gives the last place."""
+def journey(tmp_path: Path, cloud_settings: lakehouse.Settings, s3_prefix: str) -> Journey:
+    """Sync a copy of a table local → S3 → Azure → local elsewhere, each source taken away; gives the last place."""
 
     def travel(table: Path, table_format: str, maps: dict[str, str] | None = None) -> Path:
         source, target = tmp_path / "source" / table.name, tmp_path / "elsewhere" / table.name
         shutil.copytree(table, source)
         on_s3 = f"{s3_prefix}/{table.name}"
-        lakehouse.sync(str(source), on_s3, format=table_format, maps=maps, settings=s3_settings)
+        on_azure = on_s3.replace("s3:", "azure:", 1)
+        lakehouse.sync(str(source), on_s3, format=table_format, maps=maps, settings=cloud_settings)
         source.rename(tmp_path / "away")
-        lakehouse.sync(on_s3, str(target), format=table_format, settings=s3_settings)
-        assert lakehouse.sync(on_s3, str(target), format=table_format, settings=s3_settings).unchanged
-        for place in (on_s3, str(target)):
-            lakehouse.verify(place, format=table_format, settings=s3_settings).raise_for_findings()
+        lakehouse.sync(on_s3, on_azure, format=table_format, settings=cloud_settings)
+        empty(open_store(on_s3, cloud_settings))
+        lakehouse.sync(on_azure, str(target), format=table_format, settings=cloud_settings)
+        assert lakehouse.sync(on_azure, str(target), format=table_format, settings=cloud_settings).unchanged
+        for place in (on_azure, str(target)):
+            lakehouse.verify(place, format=table_format, settings=cloud_settings).raise_for_findings()
         return target
 
     return travel
+
+
+def empty(store: Store) -> None:
+    """Remove every object."""
+    for info in list(store.list()):
+        store.delete(info.path)
 
 
 def deltalake_itself(reading: dict[str, Any]) -> str | None:
