@@ -7,8 +7,8 @@ moved since, or state one place in several spellings. Two maps follow from what 
   is stated elsewhere in SOURCE's own bucket (local: SOURCE's parent folder) lies where it is stated; the rest as ``--map``
   says, or where it is stated when ``--allow-external`` permits that;
 * the *write map*: what is stated below the location keeps its relative path; everything else goes to
-  ``ext/<hash of the stated path>/<base name>``, a pure function of the stated path, so that every reference to a file in
-  every run finds the same name.
+  ``ext/<hash of the stated path>/<base name>``, a pure function of the stated path (whatever is mapped), so that every
+  reference to a file in every run finds the same name.
 
 Prefixes are compared literally, on a segment boundary, the longest wins; only the prefix of a path is ever replaced.
 """
@@ -121,11 +121,11 @@ class Locations:
 
         Raises `Unsupported` for a path that leads out of the table, or has a name that is ours there.
         """
-        inside, mapped = self._found(stated)
+        inside, _ = self._found(stated)
         if inside is not None:
             plain = self.source if self.source.startswith("file:") else self.target
             named = _named(self._checked(stated, inside), plain)
-            if (mapped is not None or named != inside) and not self.reordered:
+            if named != inside and not self.reordered:
                 self.reordered.add(stated)
             return named
         address = canonical(stated)
@@ -145,8 +145,6 @@ class Locations:
         own = inside is not None and address.startswith(f"{self._roots()[0]}/") and stated.endswith(f"/{inside}")
         if inside is not None and own and len(self.heads) < _MAX_HEADS:
             self.heads.add(stated[: len(stated) - len(inside)])
-        if inside is None and mapped is not None:
-            inside = _below(mapped, canonical(self.source))
         return (None if inside is None else self._followed(stated, inside)), mapped
 
     def address(self, stated: str) -> str:

@@ -116,6 +116,7 @@ class Receipt:
             self.root.path,
             self.root.sha256,
             self.source_root.etag,
+            self.source,
             self.root.size,
         )
 

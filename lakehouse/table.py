@@ -202,7 +202,8 @@ class Base:
     """The version that the last finished sync left at the target, as its receipt records it.
 
     ``source_root`` and ``target_root`` are paths in the two stores, with the SHA-256 that their bytes had. ``source_root_etag``
-    marks the source's root (and hint) where a listing shows it; ``target_root_size`` is in bytes.
+    marks the source's root (and hint) where a listing shows it; ``target_root_size`` is in bytes. ``source``: the address that
+    the source had.
     """
 
     id: str
@@ -212,6 +213,7 @@ class Base:
     target_root: str
     target_root_sha256: str
     source_root_etag: str = ""
+    source: str = ""
     target_root_size: int = 0
 
 

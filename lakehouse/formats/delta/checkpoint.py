@@ -74,8 +74,8 @@ def _stored_actions(store: Store, part: ObjectInfo, columns: tuple[str, ...] | N
     for batch in _batches(store, part, columns):
         for kind, column in zip(batch.schema.names, batch.columns, strict=True):
             if column.null_count < len(column):
-                for fields in column.drop_null().to_pylist(maps_as_pydicts="lossy"):
-                    yield kind, fields
+                rows = column.to_pylist(maps_as_pydicts="lossy")
+                yield from ((kind, fields) for fields in rows if fields is not None)
 
 
 def named_sidecars(where: str, log: Log, rows: Iterable[Action]) -> tuple[tuple[ObjectInfo, ...], tuple[str, ...]]:

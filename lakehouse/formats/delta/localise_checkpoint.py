@@ -37,12 +37,12 @@ def localised_parquet(where: str, data: bytes, names: Names, sidecar_size: Calla
     sizes: dict[str, int] = {}
     try:
         file = pq.ParquetFile(io.BytesIO(data))
-        sizes = _new_sizes(file, sidecar_size)
-        if not sizes and not _states_absolute(file):
-            return None
     except (pa.ArrowException, OSError):
         return None
     try:
+        sizes = _new_sizes(file, sidecar_size)
+        if not sizes and not _states_absolute(file):
+            return None
         return _rewritten(where, file, names, sizes)
     except (pa.ArrowException, OSError) as error:
         raise Unsupported(f"{where}: the checkpoint cannot be written with relative paths ({error})") from error
@@ -63,6 +63,7 @@ def _rewritten(where: str, file: Any, names: Names, sizes: dict[str, int]) -> by
 
 
 def _states_absolute(file: Any) -> bool:
+    import pyarrow as pa
     import pyarrow.compute
 
     pc: Any = pyarrow.compute
@@ -73,10 +74,12 @@ def _states_absolute(file: Any) -> bool:
         for batch in file.iter_batches(columns=[f"{kind}.path", f"{kind}.deletionVector.storageType"]):
             fields = batch.column(0)
             inner = {field.name: pc.struct_field(fields, field.name) for field in fields.type}
-            if "path" in inner and pc.any(pc.match_substring_regex(inner["path"], ABSOLUTE_PATTERN)).as_py():
-                return True
+            if "path" in inner:
+                paths = pc.cast(inner["path"], pa.string())
+                if pc.any(pc.match_substring_regex(paths, ABSOLUTE_PATTERN)).as_py():
+                    return True
             if "deletionVector" in inner:
-                kinds = pc.struct_field(inner["deletionVector"], "storageType")
+                kinds = pc.cast(pc.struct_field(inner["deletionVector"], "storageType"), pa.string())
                 if pc.any(pc.equal(kinds, "p")).as_py():
                     return True
     return False
@@ -86,7 +89,7 @@ def _new_sizes(file: Any, sidecar_size: Callable[[str], int | None]) -> dict[str
     """By the path that the checkpoint states, the sizes of those of its sidecars that were rewritten."""
     if "sidecar" not in file.schema_arrow.names:
         return {}
-    rows = file.read(columns=["sidecar.path"])["sidecar"].drop_null().to_pylist()
+    rows = [row for row in file.read(columns=["sidecar.path"])["sidecar"].to_pylist() if row is not None]
     sizes = ((row["path"], sidecar_size(str(row["path"]).rpartition("/")[2])) for row in rows)
     return {path: size for path, size in sizes if size is not None}
 
