@@ -342,8 +342,8 @@ def test_a_source_that_expires_at_any_call_of_a_sync_publishes_nothing_or_what_i
         faults.expire = expire
         try:
             table.sync(faults)
-        except Transfer as error:
-            assert "run again" in str(error), f"at call {k}"
+        except (Transfer, NotFound) as error:  # a hint that was read just before its successor is in doubt
+            assert "run again" in str(error) or "v5.metadata.json is newer" in str(error), f"at call {k}"
             assert table.seen() == {None}, f"at call {k}"
         published += table.seen() != {None}
         table.sync()
