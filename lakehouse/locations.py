@@ -77,8 +77,7 @@ class Locations:
 
     ``source``: the address of SOURCE. ``target``: the address of TARGET as it is written into metadata. ``table``: the location
     that the table itself states ("" where its format states none). ``maps``: (stated, actual) of each ``--map``; ``external``:
-    the prefixes that ``--allow-external`` permits. ``heads`` collects the spellings of the table's location that were met,
-    ``reordered`` a path whose place among its neighbours the mapping may change (it replaces more than a prefix).
+    the prefixes that ``--allow-external`` permits. ``heads`` collects the spellings of the table's location that were met.
     """
 
     source: str
@@ -87,11 +86,10 @@ class Locations:
     maps: tuple[tuple[str, str], ...] = ()
     external: tuple[str, ...] = ()
     heads: set[str] = field(default_factory=set, compare=False)
-    reordered: set[str] = field(default_factory=set, compare=False)
 
     def stated_at(self, location: str) -> Locations:
         """The same maps for a table that states ``location`` as its own."""
-        return replace(self, table=location, heads=set(), reordered=set())
+        return replace(self, table=location, heads=set())
 
     def digest(self) -> str:
         """The SHA-256 of the read map as far as the user chose it; "" when nothing was mapped."""
@@ -119,20 +117,34 @@ class Locations:
     def write(self, stated: str) -> str:
         """Where it goes: a path below TARGET. What is only named, and never read, needs no permission.
 
-        Raises `Unsupported` for a path that leads out of the table, or has a name that is ours there.
+        Raises `Unsupported` for a path that leads out of the table, that has a name that is ours there, or that an object store's
+        clients cannot address (empty segments and ``.``, which a file system passes over).
         """
         inside, _ = self._found(stated)
-        if inside is not None:
-            plain = self.source if self.source.startswith("file:") else self.target
-            named = _named(self._checked(stated, inside), plain)
-            if named != inside and not self.reordered:
-                self.reordered.add(stated)
-            return named
+        if inside is None:
+            return self._outside(stated)
+        path = _segments(inside)
+        if not path or _OURS.fullmatch(path):
+            raise Unsupported(f"{self.source}: states {stated!r} as a file of the table, which cannot be carried under that name")
+        if path != inside.lstrip("/") and not self.target.startswith("file:"):
+            raise Unsupported(f"{self.source}: states {stated!r}, whose empty or '.' segments cannot be kept in {self.target}")
+        return path
+
+    def _outside(self, stated: str) -> str:
         address = canonical(stated)
         base = address.rpartition("/")[2]
         if not base or ".." in address.split("/"):
             raise Unsupported(f"{self.source}: states the path {stated!r}, which names no file; it is not followed")
         return f"ext/{sha256_hex(address.encode())[:32]}/{base}"
+
+    def address(self, stated: str) -> str:
+        """The whole address that the target's metadata states for that path: only its prefix is replaced, the rest is kept.
+
+        Raises as `write` does.
+        """
+        inside, _ = self._found(stated)
+        path = self.write(stated)
+        return f"{self.target}/{path if inside is None else inside.lstrip('/')}"
 
     def _found(self, stated: str) -> tuple[str | None, str | None]:
         """The rest of the path when the file is one of the table, and where ``--map`` says it lies."""
@@ -146,10 +158,6 @@ class Locations:
         if inside is not None and own and len(self.heads) < _MAX_HEADS:
             self.heads.add(stated[: len(stated) - len(inside)])
         return (None if inside is None else self._followed(stated, inside)), mapped
-
-    def address(self, stated: str) -> str:
-        """The whole address that the target's metadata states for that path."""
-        return f"{self.target}/{self.write(stated)}"
 
     def is_inside(self, stated: str) -> bool:
         """Whether ``stated`` is the table's location or lies below it."""
@@ -185,13 +193,6 @@ class Locations:
 
     def _leaves(self, stated: str) -> Unsupported:
         return Unsupported(f"{self.source}: states the path {stated!r}, whose '..' may leave the table; it is not followed")
-
-    def _checked(self, stated: str, rest: str) -> str:
-        """``rest``, unless it is a name by which a reader or a later sync finds what is ours at the target."""
-        name = _segments(rest)
-        if not name or _OURS.fullmatch(name):
-            raise Unsupported(f"{self.source}: states {stated!r} as a file of the table, which cannot be carried under that name")
-        return rest
 
     def _mapped(self, address: str) -> str | None:
         """``address`` with the longest ``--map`` applied; None where none does."""

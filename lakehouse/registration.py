@@ -8,10 +8,8 @@ beside the receipts, in ``entries/<hash of the entry's name>.json``, so that the
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +17,7 @@ from typing import Any
 from lakehouse.catalog import Catalog, TableRecord
 from lakehouse.checksum import sha256_hex
 from lakehouse.errors import Conflict, LakeError, NotFound, Unsupported
+from lakehouse.formats.iceberg.root import parse_metadata
 from lakehouse.locations import canonical
 from lakehouse.store import Store
 from lakehouse.table import Base
@@ -67,7 +66,7 @@ class Registration:
         if record is None or not root:
             return False
         if canonical(record.metadata_location) == canonical(f"{self.location}/{root}"):
-            return True
+            return self.entry.catalog.swaps == "swap" or self._serves(record, root)
         if self.entry.catalog.swaps != "commit":
             return False
         noted = self._noted()
@@ -115,6 +114,13 @@ class Registration:
         if entry.catalog.swaps == "commit":
             self._note(root, answered.metadata_location)
 
+    def _serves(self, record: TableRecord, root: str) -> bool:
+        """Whether a catalog that reads metadata files itself serves the table that stands at ``root``, and not one of its own."""
+        try:
+            return record.uuid is None or self._metadata(root).get("table-uuid") in (None, record.uuid)
+        except NotFound:
+            return False
+
     def _is_ours(self, address: str) -> bool:
         """Whether it is a root that a sync published by path, as only they have such names here, or was answered for one."""
         if self.entry.catalog.swaps == "commit" and self._noted().get("metadata_location") == address:
@@ -156,14 +162,7 @@ class Registration:
         return _state(theirs) == _state(ours) and kept == stated
 
     def _metadata(self, path: str) -> dict[str, Any]:
-        data = self.target.get(path)
-        try:
-            found = json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
-        except (ValueError, OSError, EOFError, zlib.error) as error:
-            raise NotFound(f"{self.target.url}/{path}: is no table metadata ({type(error).__name__}): it is damaged") from error
-        if not isinstance(found, dict):
-            raise NotFound(f"{self.target.url}/{path}: is no table metadata (not a JSON object): it is damaged")
-        return found
+        return parse_metadata(self.target.get(path), f"{self.target.url}/{path}")
 
 
 def _state(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -139,12 +139,16 @@ def test_folders_that_properties_name_are_mapped_inside_and_told_apart_outside()
     assert not table().is_mentioned("see s3://date/t")
 
 
-def test_empty_segments_are_kept_where_keys_may_have_them_and_collapse_in_a_file_system() -> None:
-    """A location that ends in a slash gives paths with ``//``; only the prefix of a path is ever rewritten."""
-    assert table("s3://data/t/").place("s3://data/t//data/./x") == Place("/data/./x", "/data/./x")
-    local = Locations("file:///srv/t", TARGET, "file:///srv/t/")
+def test_empty_segments_stay_in_the_address_and_collapse_in_the_path_of_a_file_system() -> None:
+    """A location that ends in a slash gives paths with ``//``; only the prefix of a path is ever rewritten, so order is kept."""
+    local = Locations("file:///srv/t", "file:///r", "file:///srv/t/")
     assert local.place("file:///srv/t//data/./x") == Place("data/x", "data/x")
-    assert Locations("s3://data/t", "file:///r", "s3://data/t").address("s3://data/t//data/x") == "file:///r/data/x"
+    assert local.address("file:///srv/t//data/./x") == "file:///r/data/./x"
+    slash = Locations("s3://data/t", TARGET, "s3://data/t/")
+    assert slash.write("s3://data/t//metadata/x") == "metadata/x"
+    assert slash.address("s3://data/t//metadata/x") == f"{TARGET}/metadata/x"
+    with pytest.raises(Unsupported, match="segments cannot be kept"):
+        slash.write("s3://data/t/data//x")
 
 
 @pytest.mark.parametrize(

@@ -80,24 +80,16 @@ def read_entries(data: bytes, where: str) -> Iterator[Entry]:
             yield reader.entry(block.data, spans)
 
 
-def rewrite_manifest(
-    data: bytes,
-    where: str,
-    address: Callable[[str], str],
-    rewritten: Callable[[Entry], int | None],
-    *,
-    ordered: bool = True,
-) -> bytes:
+def rewrite_manifest(data: bytes, where: str, address: Callable[[str], str], rewritten: Callable[[Entry], int | None]) -> bytes:
     """The manifest for the target: every path goes through ``address``, which raises `LakeError` for what may not be mapped.
 
     ``rewritten`` is asked for every entry of a delete file: the size in bytes of the file as it is rewritten for the target, or
     None where its bytes are copied. With a size, ``column_sizes`` and ``split_offsets`` become null where the schema permits it.
-    The bounds of `DELETED_FILE_PATH` in entries of position deletes are mapped where both keep their order, else dropped;
-    with ``ordered`` False only where they are equal, since a path between them may not stay between them.
+    The bounds of `DELETED_FILE_PATH` in entries of position deletes are mapped where both keep their order, else dropped.
     Raises as `read_entries`, and what ``address`` raises for ``file_path`` and ``referenced_data_file``.
     """
     header, blocks = read_container(data, where)
-    rewriter = _Rewriter(header, where, address, rewritten, ordered=ordered)
+    rewriter = _Rewriter(header, where, address, rewritten)
     return write_container(header, map(rewriter.block, blocks))
 
 
@@ -151,15 +143,9 @@ class _Rewriter:
     """Blocks of one manifest. Entries of data files have their paths alone replaced; a block with others is read in full."""
 
     def __init__(
-        self,
-        header: Header,
-        where: str,
-        address: Callable[[str], str],
-        rewritten: Callable[[Entry], int | None],
-        *,
-        ordered: bool,
+        self, header: Header, where: str, address: Callable[[str], str], rewritten: Callable[[Entry], int | None]
     ) -> None:
-        self._where, self._address, self._rewritten, self._ordered = where, address, rewritten, ordered
+        self._where, self._address, self._rewritten = where, address, rewritten
         self._deletes = header.metadata.get("content") == b"deletes"
         self._paths = manifest_walker(header, _PATHS, where, FILE_PATH)
         self._full = _Reader(manifest_walker(header, _ENTRY | _DELETES, where, FILE_PATH), where)
@@ -258,7 +244,7 @@ class _Rewriter:
             new = self._address(lower), self._address(upper)
         except (LakeError, UnicodeDecodeError):
             return None
-        if lower != upper and not (self._ordered and _replaced(lower, new[0]) == _replaced(upper, new[1])):
+        if lower != upper and _replaced(lower, new[0]) != _replaced(upper, new[1]):
             return None
         return new[0].encode(), new[1].encode()
 

@@ -196,7 +196,6 @@ class _Rewriter:
             f"{self.source.url}: {place.read}",
             self.version.locations.address,
             lambda entry: None if entry.status == DELETED else self.sizes.get(entry.path),
-            ordered=not (self.version.locations.reordered or self.named.reordered),
         )
         return self.put(place.write, data, same=same_content)
 
