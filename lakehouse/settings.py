@@ -172,7 +172,8 @@ class Settings:
 
 
 def _is_reference(value: object) -> bool:
-    return isinstance(value, str) and value.startswith(("env:", "file:/"))
+    """Whether it is ``env:NAME`` or ``file:/path``; ``file://…`` is an address (of a warehouse)."""
+    return isinstance(value, str) and value.startswith(("env:", "file:/")) and not value.startswith("file://")
 
 
 def _secret_texts(name: str, value: object, *, known: bool) -> Iterator[str]:
@@ -210,7 +211,7 @@ def _resolve(value: object, where: str, environ: Mapping[str, str]) -> object:
         if not environ.get(name):
             raise Config(f"{where}: refers to the environment variable {name}, which is not set")
         return environ[name]
-    if value.startswith("file:/"):
+    if _is_reference(value):
         path = Path("/" + value.removeprefix("file:").lstrip("/"))
         try:
             return path.read_text(encoding="utf-8").strip()

@@ -354,3 +354,8 @@ class TestSecrets:
     def test_every_store_key_that_holds_a_secret_is_known_by_its_name(self) -> None:
         shown = {key for key in STORE_OPTIONS if masked(key, "hunter2") == "hunter2"}
         assert shown == STORE_OPTIONS - set(SECRET_KEYS)
+
+
+def test_the_address_of_a_local_warehouse_is_no_secret_reference(tmp_path: Path) -> None:
+    (tmp_path / "lake.toml").write_text('[catalog.c]\ntype = "sql"\nuri = "sqlite:///c.db"\nwarehouse = "file:///srv/house"\n')
+    assert load(str(tmp_path / "lake.toml")).catalogs["c"].resolved_options()["warehouse"] == "file:///srv/house"

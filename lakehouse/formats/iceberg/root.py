@@ -108,6 +108,15 @@ def find_root(store: Store, version: str | None = None) -> tuple[str, str]:
     if version is not None:
         return _named(store, version.rpartition("/")[2])
     hint = _hint(store)
+    try:
+        return _current(store, hint)
+    except NotFound:
+        if (again := _hint(store)) == hint:
+            raise
+        return _current(store, again)  # a commit came between the two looks
+
+
+def _current(store: Store, hint: bytes | None) -> tuple[str, str]:
     by_number = hint is not None and hint.strip().isdigit()
     listing = metadata_listing(store, numbered=by_number)
     names = sorted(name for name in listing if name != _HINT_NAME)
