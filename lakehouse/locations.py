@@ -109,10 +109,10 @@ class Locations:
         if ".." in (mapped or canonical(stated)).split("/"):
             raise self._leaves(stated)
         if mapped is not None:
-            return _named(self._readable(mapped), self.source)
+            return _plain(_named(self._readable(mapped), self.source))
         if inside is not None:
             return _named(inside, self.source)
-        return self._readable(self._permitted(stated, canonical(stated)))
+        return _plain(self._readable(self._permitted(stated, canonical(stated))))
 
     def write(self, stated: str) -> str:
         """Where it goes: a path below TARGET. What is only named, and never read, needs no permission.
@@ -230,6 +230,11 @@ class Locations:
 def _named(path: str, store: str) -> str:
     """``path`` as the store at that address takes it: a file system knows no empty segments and no ``.``; keys may have them."""
     return path if is_address(path) or not store.startswith("file:") else _segments(path)
+
+
+def _plain(path: str) -> str:
+    """An address of a file system without the segments that it passes over."""
+    return f"file:///{_segments(path.removeprefix('file:///'))}" if path.startswith("file:///") else path
 
 
 def _segments(path: str) -> str:

@@ -40,7 +40,7 @@ from lakehouse.result import SyncResult, result_of
 from lakehouse.store import ObjectInfo
 from lakehouse.table import Held, Publication, Staged, TableVersion, Written
 from lakehouse.transfer import Outcome, transfer
-from lakehouse.verify import Finding, Report, confirm
+from lakehouse.verify import Finding, Report, confirm, refuse_changed
 
 __all__ = ["Options", "SyncResult", "plan", "replicate", "sync"]
 
@@ -146,6 +146,9 @@ class _Run:
 
     def _carry(self, plan: Plan) -> SyncResult:
         """Steps 5 to 9."""
+        if self.options.checksum and self.chain.newest is not None:
+            known = self._known(self.chain.newest.number).values()
+            refuse_changed(self.replica.target, known, workers=self.options.workers, progress=self.progress)
         written, missing = self._transfer(plan)
         staged = self.replica.format.stage(self.replica.source, self.replica.target, plan.version, plan.held)
         brought = any(done.origin != "adopted" for done in (*written, *staged.written))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from lakehouse import receipt as receipts_of
 from lakehouse.config import Settings, load
-from lakehouse.errors import LakeError, NotFound, Unsupported, Verification
+from lakehouse.errors import Conflict, LakeError, NotFound, Unsupported, Verification
 from lakehouse.options import Options
 from lakehouse.parallel import each
 from lakehouse.plan import Counts
@@ -24,7 +24,7 @@ from lakehouse.replica import open_source, open_target
 from lakehouse.store import ObjectInfo, Store
 from lakehouse.table import TableFormat, Terms, Written
 
-__all__ = ["SIGNS", "Finding", "Report", "audit", "confirm", "verify"]
+__all__ = ["SIGNS", "Finding", "Report", "audit", "confirm", "refuse_changed", "verify"]
 
 SIGNS = {
     "missing": "-",
@@ -176,6 +176,20 @@ def confirm(
     return right, findings
 
 
+def refuse_changed(target: Store, known: Iterable[Written], *, workers: int, progress: Progress) -> None:
+    """Raise `Conflict` for a rewritten object that has other bytes than its record: such objects are adopted by what they say,
+    which damage may not change.
+    """
+    rewritten = [replace(written, confirmed=False) for written in known if written.origin == "rewritten"]
+    _, findings = confirm(target, rewritten, level="bytes", workers=workers, progress=progress)
+    for finding in findings:
+        if finding.kind == "differs":
+            raise Conflict(
+                f"{target.url}/{finding.path}: {finding.message}: it was damaged, or changed by somebody; "
+                "remove it and run --checksum again"
+            )
+
+
 def audit(
     target: Store,
     receipts: Store,
@@ -324,7 +338,8 @@ def _check_whole(
     named = root.rpartition("/")[2] if registration is not None and registration.is_at(root) else _current(registration)
     try:
         version = table_format.pin(target, named)
-        refers = [(file.path, file.required) for file in table_format.files(target, version)]
+        files = list(table_format.files(target, version))
+        refers = [(file.path, file.required) for file in files]
         refers += [(path, True) for path in table_format.metadata_files(target, version, essential=essential)]
     except LakeError as error:
         report.findings.append(Finding("differs", "", f"the replica cannot be read as a table: {error}"))
@@ -334,6 +349,9 @@ def _check_whole(
         report.findings.append(
             Finding("extra", version.root, f"the table stands at version {version.id}, the receipts vouch for {report.version}")
         )
+    for file in files:
+        if file.origin is not None:
+            report.findings.append(Finding("differs", file.path, f"the table states it outside itself, at {file.origin}"))
     for path, required in refers:
         if required and path not in expected:
             report.findings.append(Finding("extra", path, "the table refers to it, no receipt names it"))

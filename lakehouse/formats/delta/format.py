@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from lakehouse.checksum import sha256_hex
-from lakehouse.errors import NotFound, Transfer
+from lakehouse.errors import Conflict, NotFound, Transfer
 from lakehouse.formats.delta.actions import actions_of, committed_at
 from lakehouse.formats.delta.checkpoint import whole_ways
 from lakehouse.formats.delta.localise import Localised, Localiser
@@ -37,6 +38,13 @@ COPY_TIMES = Remark(
     "an object store sets the times of objects itself, so engines that travel to a TIMESTAMP there go by the time of the copy; "
     "travel to a VERSION is exact, and lake history shows the source's times",
 )
+
+
+@dataclass(frozen=True)
+class DeltaHeld(Held):
+    """``moved``: the last sync read the source at another address."""
+
+    moved: bool = field(default=False, kw_only=True)
 
 
 class DeltaFormat:
@@ -73,7 +81,8 @@ class DeltaFormat:
         """See `target.newest_common`."""
         delta = _delta(version)
         found = newest_common(delta.as_replicated(source), target, delta, base)
-        return Held(found) if found is not None else None
+        moved = base is not None and base.source not in ("", source.url)
+        return DeltaHeld(found, moved=moved) if found is not None else None
 
     def files(self, store: Store, version: TableVersion, held: Held | None = None) -> Iterator[TableFile]:
         """Live files first (required), then those of the history that still exist (see `present.present`).
@@ -84,19 +93,27 @@ class DeltaFormat:
         delta = _delta(version)
         gone, first = delta.not_carried, delta.span.first
         gone.files = 0
-        since = int(held.id) if held is not None and held.believed else None
+        moved = isinstance(held, DeltaHeld) and held.moved
+        since = int(held.id) if held is not None and held.believed and not moved else None
         gone.versions = f"{since + 1} to {first - 1}" if since is not None and since + 1 < first else ""
         found, origins = replay(delta.as_replicated(store), delta, since), delta.localiser.origins
+        if moved and delta.localiser.rewritten:
+            raise Conflict(
+                f"{store.url}: its log states absolute paths, and the replica was made from another address, on which their "
+                "names depend; sync from the address of before, or into another target"
+            )
         for names in (found.live, found.vectors):
             for path, size in names.items():
                 yield TableFile(path, size, origin=origins.get(path))
-        wanted = {origins.get(path, path): path for path in found.older | found.changes}
+        wanted: dict[str, list[str]] = {}
+        for path in found.older | found.changes:
+            wanted.setdefault(origins.get(path, path), []).append(path)
         for info in present(store, wanted):
-            if info.path in wanted:
-                path = wanted.pop(info.path)
+            for path in wanted.pop(info.path, ()):
                 yield TableFile(path, info.size, False, info.etag, info.checksum, origin=origins.get(path))
-        gone.files = len(wanted)
-        delta.remarks[:] = travel(delta, found, wanted.values(), since)
+        missing = [path for paths in wanted.values() for path in paths]
+        gone.files = len(missing)
+        delta.remarks[:] = travel(delta, found, missing, since)
 
     def stage(self, source: Store, target: Store, version: TableVersion, held: Held | None) -> Staged:
         """See `order.stage_log`."""

@@ -36,7 +36,7 @@ def localised_parquet(where: str, data: bytes, names: Names, sidecar_size: Calla
 
     sizes: dict[str, int] = {}
     try:
-        file = pq.ParquetFile(io.BytesIO(data))
+        file = pq.ParquetFile(io.BytesIO(data), coerce_int96_timestamp_unit="us")  # ns would wrap 9999-12-31
     except (pa.ArrowException, OSError):
         return None
     try:

@@ -69,4 +69,4 @@ def localised_checksum_file(where: str, data: bytes, change: Change) -> bytes | 
 
 
 def _text(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(value, separators=(",", ":"))

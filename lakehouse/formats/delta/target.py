@@ -24,8 +24,7 @@ def newest_common(source: Store, target: Store, version: DeltaVersion, base: Bas
     Commit ``base.id`` must be byte for byte the same in both stores (with localised paths, as ``source`` shows it), and so must
     every later commit that the target holds: equal bytes name equal files, so that proves one history, whatever became of
     ``metaData.id`` since (REPLACE TABLE may change it). Where the source has cleaned that commit away, ``metaData.id`` decides,
-    and a gap is left. A source at another address is compared from its first commit on: names of absolute paths depend on
-    where it is. What readers may read instead of commits is held against the source too (see `extras`).
+    and a gap is left. What readers may read instead of commits is held against the source too (see `extras`).
 
     Raises `Conflict` when the target has commits of its own, is ahead of the source, or holds another table.
     """
@@ -43,8 +42,7 @@ def newest_common(source: Store, target: Store, version: DeltaVersion, base: Bas
     known = {base.source_root_sha256, base.target_root_sha256 if base.target_root == base.source_root else ""}
     if held != ours and sha256_hex(held) not in known and (ours is not None or not _names_carried_in(base.source_root, held)):
         raise Conflict(f"{target.url}: {base.source_root} is not what the last sync put there; somebody else wrote to the target")
-    moved = base.source not in ("", source.url)  # what was stated below it may have other names now
-    compare_commits(source, target, version.log, theirs, after=version.span.first - 1 if moved else number)
+    compare_commits(source, target, version.log, theirs, after=number)
     compare_extras(source, target, version, theirs, since=number)
     return str(min(number, version.number))
 
