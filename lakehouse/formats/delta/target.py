@@ -67,7 +67,7 @@ def _compare_base(source: Store, target: Store, version: DeltaVersion, base: Bas
         stored, _ = as_stored(source)
         ours = stored.get(base.source_root)
     except NotFound:
-        if number < version.span.first and not other:
+        if number < version.span.first + version.span.checkpoint and not other:
             return None
         raise Conflict(
             f"{target.url}: holds version {number}, and {base.source_root} is gone at the source, whose versions "
