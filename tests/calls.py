@@ -1,0 +1,17 @@
+"""Which calls of a sync fail in a test of faults: all of them with `scripts/test --all`, a spread of them otherwise."""
+
+from __future__ import annotations
+
+import os
+
+__all__ = ["ALL", "some_of"]
+
+ALL = "LAKE_TEST_ALL" in os.environ
+_STEP, _LAST = 6, 10
+
+
+def some_of(count: int) -> list[int]:
+    """Numbers of calls from 1 to ``count``: each sixth, and the last ten, which publish."""
+    if ALL:
+        return list(range(1, count + 1))
+    return sorted({*range(1, count + 1, _STEP), *range(max(1, count - _LAST), count + 1)})
