@@ -374,7 +374,8 @@ class _Run:
         left = {path: replace(noted, origin="adopted") for path, noted in self.noted.items() if path not in fresh}
         for unfinished in self.chain.later:
             for written in receipts_of.read_inventory(self.replica.receipts, unfinished.inventory):
-                if written.origin == "published" and written.path not in fresh and self._holds(written):
+                ours = written.origin in ("published", "staged", "rewritten")
+                if ours and written.path not in fresh and self._holds(written):
                     left[written.path] = replace(written, origin="adopted")
         return list(left.values())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from deltalake import DeltaTable
 
 import lakehouse
 from lakehouse.below import Below
+from lakehouse.config import Settings
 from lakehouse.errors import NotFound, Transfer
 from lakehouse.local_store import LocalStore
-from lakehouse.replica import Replica
+from lakehouse.replica import Replica, open_replica
 from lakehouse.store import ObjectInfo
 from lakehouse.sync import Options, replicate
+from lakehouse.testing.faulty_store import Faults, FaultyStore, InjectedFault
 from lakehouse.url import parse
 from tests.formats.replicas import DELTA, append, local, read
 from tests.sync.clones import log_of
@@ -120,3 +123,20 @@ def test_in_commit_timestamps_are_left_to_the_commits(table: Path, tmp_path: Pat
 def test_a_file_that_is_not_there_gets_no_time(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         local(tmp_path).set_modified("x", START)
+
+
+def test_a_first_sync_that_was_killed_after_its_publish_gives_every_commit_its_time_with_the_next_run(
+    table: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    replica = open_replica(str(table), str(target), None, Settings())
+    counting, killed = Faults(writes_only=True), Faults(writes_only=True, dead=True)
+    other = open_replica(str(table), str(tmp_path / "other"), None, Settings())
+    replicate(replace(other, receipts=FaultyStore(other.receipts, counting)), Options())
+    killed.fail_at = counting.counted  # latest.json: the last thing that a run writes
+    with pytest.raises(InjectedFault):
+        replicate(replace(replica, receipts=FaultyStore(replica.receipts, killed)), Options())
+    for version in range(4):
+        os.utime(target / "_delta_log" / f"{version:020d}.json")  # as if the run had ended before it set them
+    assert not lakehouse.sync(str(table), str(target)).unchanged
+    assert [commit_info(target, number).modified for number in range(4)] == [commit_info(table, n).modified for n in range(4)]
