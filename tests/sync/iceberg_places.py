@@ -16,6 +16,7 @@ from typing import Any, Literal
 import lakehouse
 from lakehouse.catalog import Catalog, TableRecord
 from lakehouse.config import CatalogSettings, Settings
+from lakehouse.formats.iceberg.avro import same_content
 from lakehouse.locations import Locations
 from lakehouse.options import Options
 from lakehouse.progress import ProgressEvent
@@ -31,7 +32,7 @@ from tests.corpus.iceberg_readers import by_pyiceberg
 from tests.formats.iceberg.iceberg_tables import ChangingTable, changing_table, rows
 from tests.sync.places import Places, contents, dump
 
-__all__ = ["FaultyCatalog", "Grown", "Kind", "Shelf", "faulty", "no_writes", "on_publish", "shelf"]
+__all__ = ["FaultyCatalog", "Grown", "Kind", "Shelf", "assert_same", "faulty", "no_writes", "on_publish", "shelf"]
 
 Kind = Literal["sql", "rest"]
 
@@ -280,3 +281,12 @@ class Grown:
                 raise AssertionError(found)
             self.read[digest.hexdigest()] = tuple(sorted(found["id"].to_pylist()))
         return self.read[digest.hexdigest()]
+
+
+def assert_same(found: dict[str, bytes], wanted: dict[str, bytes]) -> None:
+    """Two targets hold the same: byte for byte, or, where it is packed Avro, by header and records."""
+    assert found.keys() == wanted.keys()
+    for path, data in found.items():
+        if data != wanted[path]:
+            assert path.endswith(".avro"), path
+            assert same_content(data, wanted[path]), path

@@ -143,7 +143,7 @@ def test_a_sync_into_a_catalog_that_fails_at_any_call_is_completed_by_the_next(
     before, k = _Copy(any_shelf), 0
     old, new = any_shelf.seen(), OLD if change == "first sync" else NEW
     while True:
-        k += 1 if ALL else 4
+        k += 1 if ALL else 9
         fault = Faults(fail_at=k, mode=mode, dead=dead)
         try:
             replicate(faulty(any_shelf.replica(), fault), Options(workers=1))

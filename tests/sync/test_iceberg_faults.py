@@ -23,7 +23,7 @@ from lakehouse.sync import Options, replicate
 from lakehouse.testing.faulty_store import Faults, InjectedFault
 from tests.calls import some_of
 from tests.corpus.conftest import CORPUS
-from tests.sync.iceberg_places import Grown
+from tests.sync.iceberg_places import Grown, assert_same
 from tests.sync.places import contents
 
 TABLES = pytest.mark.parametrize("name", ["i_mor", "i_v3"], ids=["position deletes", "deletion vectors"])
@@ -97,7 +97,7 @@ def test_a_sync_that_fails_at_any_call_shows_the_old_rows_or_the_new_and_the_nex
             assert "injected" in str(error), error
         assert table.seen() <= old | new, f"after failing call {k} ({faults.failed})"
         table.sync()
-        assert contents(table.places.target) == wanted, f"after failing call {k} ({faults.failed})"
+        assert_same(contents(table.places.target), wanted)
         table.verify(against=False)
         assert table.sync().unchanged
     assert counting.counted > 40
@@ -186,7 +186,7 @@ def test_a_damaged_upload_is_found_before_anything_is_published_and_mended_by_th
     assert store.damaged in str(caught.value)
     assert table.seen() == old
     table.sync()
-    assert contents(table.places.target) == contents(clean.places.target)
+    assert_same(contents(table.places.target), contents(clean.places.target))
     table.verify()
     assert table.sync().unchanged
 
@@ -202,7 +202,7 @@ def test_a_root_and_a_hint_that_the_store_damages_are_put_again_at_once(
     replica, store = damaging(table, kind, -1)
     replicate(replica, Options(workers=1))
     assert store.damaged is not None
-    assert contents(table.places.target) == contents(clean.places.target)
+    assert_same(contents(table.places.target), contents(clean.places.target))
     table.verify()
 
 
@@ -232,7 +232,7 @@ def test_two_syncs_at_once_into_one_target_end_well(change: str, name: str, grow
         thread.join()
     assert any(isinstance(outcome, SyncResult) for outcome in outcomes), outcomes
     assert all(isinstance(outcome, SyncResult | Transfer) for outcome in outcomes), outcomes
-    assert contents(table.places.target) == contents(clean.places.target)
+    assert_same(contents(table.places.target), contents(clean.places.target))
     table.sync()
     table.verify()
     assert table.sync().unchanged
@@ -253,7 +253,7 @@ def test_an_interrupted_sync_publishes_nothing_or_all_and_is_completed(step: str
         replicate(table.replica(), Options(workers=2), interrupt)
     assert table.seen() <= old | clean.seen()
     table.sync()
-    assert contents(table.places.target) == contents(clean.places.target)
+    assert_same(contents(table.places.target), contents(clean.places.target))
     table.verify()
 
 
@@ -365,7 +365,7 @@ def test_a_target_that_is_full_is_worth_another_run_and_readers_see_the_old_rows
             table.sync(Faults(fail_at=k, writes_only=True, dead=True))
         assert table.seen() <= old | clean.seen()
         table.sync()
-        assert contents(table.places.target) == contents(clean.places.target)
+        assert_same(contents(table.places.target), contents(clean.places.target))
         table.verify(against=False)
 
 
