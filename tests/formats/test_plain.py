@@ -111,7 +111,7 @@ def test_each_format_is_found_and_two_at_once_ask_for_a_name(tmp_path: Path) -> 
     data_file(tmp_path / "plain", "x.parquet")
     for name in ("delta", "iceberg", "plain"):
         assert detect(local(tmp_path / name)).name == {"plain": "parquet"}.get(name, name)
-    with pytest.raises(Unsupported, match="Iceberg"):
+    with pytest.raises(NotFound, match="no table metadata"):
         find("iceberg").pin(local(tmp_path / "iceberg"))
     commit(tmp_path / "iceberg", 0)
     with pytest.raises(Config, match="--format delta or --format iceberg"):
