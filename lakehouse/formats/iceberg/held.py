@@ -67,7 +67,7 @@ class IcebergHeld(Held):
         for _, named in every(self._list, lists, workers=_WORKERS):
             found.update((manifest.path, manifest) for manifest in named)
         for path in (path for there in headed for path in there.manifests):
-            found[path] = ManifestFile(path, 0, 0, 0, None, None, False)
+            found[path] = ManifestFile(path, 0, 0, None, False)
         return found
 
     def _list(self, address: str) -> list[ManifestFile]:

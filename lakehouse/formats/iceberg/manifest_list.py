@@ -12,16 +12,14 @@ from lakehouse.formats.iceberg.manifest import manifest_walker
 
 __all__ = ["ManifestFile", "read_list", "rewrite_list", "same_content"]
 
-PATH, LENGTH, SPEC_ID, SNAPSHOT_ID, SEQUENCE_NUMBER, CONTENT, KEY_METADATA = 500, 501, 502, 503, 515, 517, 519
+PATH, LENGTH, SNAPSHOT_ID, CONTENT, KEY_METADATA = 500, 501, 503, 517, 519
 COUNTS = (504, 505, 506)
 """How many entries were added, existed, and are deleted."""
 
 _WANTED = {
     PATH: "manifest_path",
     LENGTH: "manifest_length",
-    SPEC_ID: "partition_spec_id",
     SNAPSHOT_ID: "added_snapshot_id",
-    SEQUENCE_NUMBER: "sequence_number",
     CONTENT: "content",
     KEY_METADATA: "key_metadata",
     COUNTS[0]: "added_files_count",
@@ -41,8 +39,6 @@ class ManifestFile:
     path: str
     length: int
     content: int
-    partition_spec_id: int
-    sequence_number: int | None
     added_snapshot_id: int | None
     encrypted: bool
     entries: int | None = None
@@ -71,8 +67,6 @@ def read_list(data: bytes, where: str) -> list[ManifestFile]:
                     path=value[PATH],
                     length=value[LENGTH],
                     content=value.get(CONTENT) or 0,
-                    partition_spec_id=value.get(SPEC_ID) or 0,
-                    sequence_number=value.get(SEQUENCE_NUMBER),
                     added_snapshot_id=value.get(SNAPSHOT_ID),
                     encrypted=value.get(KEY_METADATA) is not None,
                     entries=_sum([value.get(count) for count in COUNTS]),

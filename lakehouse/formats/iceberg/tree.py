@@ -65,7 +65,7 @@ def growth(
 def _named(store: Store, version: IcebergVersion, snapshot: Snapshot) -> list[ManifestFile]:
     """The manifests of one snapshot."""
     if snapshot.manifest_list is None:
-        return [ManifestFile(path, 0, 0, 0, None, None, False) for path in snapshot.manifests]
+        return [ManifestFile(path, 0, 0, None, False) for path in snapshot.manifests]
     place = version.locations.read(snapshot.manifest_list)
     try:
         data = store.get(place)

@@ -21,9 +21,9 @@ def test_manifests_are_read_as_they_are_written(shape: str) -> None:
     file = written(list_schema(shape=shape), records[:1], records[1:])
     later = shape != "v1"
     assert read_list(file, "l") == [
-        ManifestFile(PATHS[0], 1000, int(later), 3, 1 if later else None, 5, encrypted=False),
-        ManifestFile(PATHS[1], 1000, 0, 3, 2 if later else None, None, encrypted=False),
-        ManifestFile(PATHS[2], 1000, int(later), 3, 3 if later else None, 5, encrypted=True),
+        ManifestFile(PATHS[0], 1000, int(later), 5, encrypted=False),
+        ManifestFile(PATHS[1], 1000, 0, None, encrypted=False),
+        ManifestFile(PATHS[2], 1000, int(later), 5, encrypted=True),
     ]
 
 
