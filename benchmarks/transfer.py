@@ -1,125 +1,146 @@
-"""Client CPU of `lake sync` against rclone, S3 → S3, both on this machine: run by `scripts/bench transfer`.
+"""Moving bytes: `lake sync` against rclone and s5cmd, all on this machine. Run by `scripts/bench transfer`.
 
-Two SeaweedFS servers with credentials of their own, so that no tool can copy on the server's side. For each size of object, in
-three rounds: `rclone copy`, `rclone copy` and `rclone check --download` (the same proof as ours), and `lake sync --format files`
-with SHA-256 of every byte, receipts and read-back included. What is counted is the CPU time of the whole client process
-and its peak memory; medians are printed as ratios, since machines are noisy.
+Parts: ``s3-s3`` (two SeaweedFS servers with credentials of their own, so that no program can copy on the servers' side),
+``s3-local``, ``local-s3``, ``azure`` (two Azurites) and ``gcs`` (two fake-gcs-servers); the last two with fewer and smaller
+objects, since these doubles are slow. In each round every program moves the same objects into a place of its own, and every round
+begins with another program:
+
+* ``lake sync --format files``: planning, SHA-256 of every byte, reading back, an inventory and a receipt included;
+* ``rclone copy``, which hashes no content by itself; ``rclone check --download`` after it makes the same proof as ours;
+* ``s5cmd cp``, where one side is S3 and the other is the disk (it knows one endpoint only).
+
+What is counted is the CPU time and the peak resident memory of the whole client process. A ratio is the median of the rounds'
+ratios: machines are noisy, and what slows one program slows its neighbour in the same round.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
-import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lakehouse.config import load
-from lakehouse.connect import open_store
-from lakehouse.testing.servers import SeaweedServer
-from lakehouse.testing.servers.process import script
+from benchmarks import stores
+from benchmarks.clients import Cost, lake, median, rclone, run, s5cmd, starting
+from benchmarks.stores import Opener, Side, both, fill
 
 SIZES = {"16 KiB": (5000, 16 << 10), "1 MiB": (500, 1 << 20), "128 MiB": (8, 128 << 20)}
-ROUNDS = 3
+FEWER = {"16 KiB": (1000, 16 << 10), "1 MiB": (100, 1 << 20), "64 MiB": (4, 64 << 20)}
+SOURCE = "source"
 
 
 @dataclass(frozen=True)
-class Cost:
-    """CPU seconds, wall seconds and peak memory (MB) of one or more client processes."""
+class Part:
+    """What is moved from where to where: ``sizes`` are numbers of objects and bytes of each."""
 
-    cpu: float
-    wall: float
-    peak: float
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(self.cpu + other.cpu, self.wall + other.wall, max(self.peak, other.peak))
+    title: str
+    source: Opener
+    target: Opener
+    sizes: Mapping[str, tuple[int, int]]
 
 
-def run(command: list[str], folder: Path) -> Cost:
-    """Run a client and measure it from outside."""
-    code = (
-        "import resource, subprocess, sys, time; t = time.monotonic();"
-        "r = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL);"
-        "u = resource.getrusage(resource.RUSAGE_CHILDREN);"
-        "print(r.returncode, u.ru_utime + u.ru_stime, time.monotonic() - t, u.ru_maxrss)"
+PARTS = {
+    "s3-s3": Part("S3 → S3 (SeaweedFS → SeaweedFS)", stores.s3, stores.s3, SIZES),
+    "s3-local": Part("S3 → local (SeaweedFS → disk)", stores.s3, stores.local, SIZES),
+    "local-s3": Part("local → S3 (disk → SeaweedFS)", stores.local, stores.s3, SIZES),
+    "azure": Part("Azure → Azure (Azurite → Azurite)", stores.azure, stores.azure, FEWER),
+    "gcs": Part("GCS → GCS (fake-gcs-server → fake-gcs-server)", stores.gcs, stores.gcs, FEWER),
+}
+
+HEADER = (
+    "objects", "lake / copy", "lake / (copy + check)", "lake / s5cmd", "again: lake / copy", "wall: lake / copy",
+    "CPU s: lake, copy, check, s5cmd", "wall s: lake, copy, s5cmd", "peak MB: lake, copy, s5cmd",
+)  # fmt: skip
+
+
+class Move:
+    """One source, one target, and the programs that move between them, each into a place of its own."""
+
+    def __init__(self, source: Side, target: Side, environment: Mapping[str, str]) -> None:
+        self.source, self.target, self.environment = source, target, environment
+        self.programs: dict[str, Callable[[str], dict[str, Cost]]] = {"lake": self._lake, "rclone": self._rclone}
+        if source.s5cmd and target.s5cmd and not (source.environment and target.environment):
+            self.programs["s5cmd"] = self._s5cmd
+
+    def round(self, number: int) -> dict[str, Cost]:
+        """Every program once; which one begins goes by ``number``."""
+        names = list(self.programs)
+        costs: dict[str, Cost] = {}
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            place = f"{name}-{number}"
+            costs |= self.programs[name](place)
+            if not self.target.remote:
+                shutil.rmtree(self.target.rclone + place)
+        return costs
+
+    def _lake(self, place: str) -> dict[str, Cost]:
+        command = [*lake(), "sync", self.source.lake + SOURCE, self.target.lake + place, "--format", "files"]
+        return {name: run(command, self.environment) for name in ("lake", "lake again")}
+
+    def _rclone(self, place: str) -> dict[str, Cost]:
+        places = self.source.rclone + SOURCE, self.target.rclone + place
+        steps = {"copy": ["copy"], "check": ["check", "--download"], "copy again": ["copy"]}
+        return {name: run([*rclone(), *step, *places], self.environment) for name, step in steps.items()}
+
+    def _s5cmd(self, place: str) -> dict[str, Cost]:
+        command = [*s5cmd(), "cp", f"{self.source.s5cmd}{SOURCE}/*", f"{self.target.s5cmd}{place}/"]
+        return {"s5cmd": run(command, {**self.environment, **self.source.environment, **self.target.environment})}
+
+
+def row(objects: str, rounds: list[dict[str, Cost]]) -> str:
+    """A line of the table."""
+    middle = {name: median(each[name] for each in rounds) for name in rounds[0]}
+
+    def ratio(mine: str, *theirs: str, figure: str = "cpu") -> str:
+        if theirs[0] not in middle:
+            return "–"
+        seen = (getattr(each[mine], figure) / sum(getattr(each[name], figure) for name in theirs) for each in rounds)
+        return f"{statistics.median(seen):.2f}"
+
+    def figures(figure: str, form: str, *names: str) -> str:
+        return ", ".join(format(getattr(middle[name], figure), form) if name in middle else "–" for name in names)
+
+    cells = (
+        objects,
+        ratio("lake", "copy"),
+        ratio("lake", "copy", "check"),
+        ratio("lake", "s5cmd"),
+        ratio("lake again", "copy again"),
+        ratio("lake", "copy", figure="wall"),
+        figures("cpu", ".2f", "lake", "copy", "check", "s5cmd"),
+        figures("wall", ".1f", "lake", "copy", "s5cmd"),
+        figures("peak", ".0f", "lake", "copy", "s5cmd"),
     )
-    environment = {**os.environ, "LAKE_CONFIG": str(folder / "lake.toml"), "RCLONE_CONFIG": str(folder / "rclone.conf")}
-    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, env=environment, check=True)
-    returncode, cpu, wall, peak = done.stdout.split()[-4:]
-    if returncode != "0":
-        raise SystemExit(f"{' '.join(command)} ended with {returncode}: {done.stderr[-2000:]}")
-    return Cost(float(cpu), float(wall), int(peak) * (1 if sys.platform == "darwin" else 1024) / 1e6)
+    return f"| {' | '.join(cells)} |"
 
 
-def settings(folder: Path, servers: Iterable[tuple[str, SeaweedServer]]) -> None:
-    """Both tools reach both servers by the same names."""
-    lake, rclone = [], []
-    for name, server in servers:
-        lake += [
-            f"[store.{name}]", "url = 's3://bench'", f"endpoint_url = '{server.endpoint_url}'", f"key = '{server.key}'",
-            f"secret = '{server.secret}'", "provider = 'seaweedfs'", "",
-        ]  # fmt: skip
-        rclone += [
-            f"[{name}]", "type = s3", "provider = SeaweedFS", f"endpoint = {server.endpoint_url}",
-            f"access_key_id = {server.key}", f"secret_access_key = {server.secret}", "region = us-east-1", "",
-        ]  # fmt: skip
-    (folder / "lake.toml").write_text("\n".join(lake))
-    (folder / "rclone.conf").write_text("\n".join(rclone))
-
-
-def fill(folder: Path, place: str, count: int, size: int) -> None:
-    store, block = open_store(place, load(folder / "lake.toml")), os.urandom(min(size, 1 << 20))
-    for number in range(count):
-        head = number.to_bytes(8, "big")
-        chunks = [head + block[8:], *([block] * (size // len(block) - 1))]
-        store.put(f"part-{number:06d}", b"".join(chunks) if size <= 8 << 20 else chunks, size=size)
-
-
-def measure(folder: Path, source: str) -> dict[str, Cost]:
-    """One round: each tool into a place of its own."""
-    rclone, lake = script("rclone"), [sys.executable, "-m", "lakehouse_cli.main"]
-    many = ["--transfers", "16", "--checkers", "16"]
-    theirs, ours = uuid.uuid4().hex, uuid.uuid4().hex
-    copy = run([rclone, "copy", f"one:bench/{source}", f"two:bench/{theirs}", *many], folder)
-    check = run([rclone, "check", "--download", f"one:bench/{source}", f"two:bench/{theirs}", *many], folder)
-    again = run([rclone, "copy", f"one:bench/{source}", f"two:bench/{theirs}", *many], folder)
-    sync = run([*lake, "sync", f"one:{source}", f"two:{ours}", "--format", "files"], folder)
-    nothing = run([*lake, "sync", f"one:{source}", f"two:{ours}", "--format", "files"], folder)
-    return {"copy": copy, "proof": copy + check, "again": again, "lake": sync, "nothing new": nothing}
-
-
-def median(costs: list[Cost]) -> Cost:
-    return Cost(*(statistics.median(getattr(cost, name) for cost in costs) for name in ("cpu", "wall", "peak")))
+def measure(part: Part, size: str, divide: int, rounds: int) -> str:
+    """The line of one size of object, on servers of its own."""
+    count, size_bytes = part.sizes[size]
+    count = max(1, count // divide)
+    with tempfile.TemporaryDirectory() as text, both(part.source, part.target, Path(text)) as (source, target, environment):
+        objects = ((f"part-{number:06d}", size_bytes) for number in range(count))
+        fill(source.lake + SOURCE, environment["LAKE_CONFIG"], objects)
+        move = Move(source, target, environment)
+        return row(f"{count:,} × {size}", [move.round(number) for number in range(rounds)])
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--divide", type=int, default=1, help="so many times fewer objects, for a quick look")
-    divide = arguments.parse_args().divide
-    print("| objects | CPU: lake / copy | CPU: lake / (copy + check --download) | wall: lake / copy | CPU: again | peak |")
-    print("|---|---|---|---|---|---|")
-    for name, (count, size) in SIZES.items():
-        with tempfile.TemporaryDirectory() as text, SeaweedServer() as one, SeaweedServer() as two:
-            folder = Path(text)
-            settings(folder, (("one", one), ("two", two)))
-            for server in (one, two):
-                server.make_bucket("bench")
-            count = max(1, count // divide)
-            fill(folder, "one:source", count, size)
-            rounds = [measure(folder, "source") for _ in range(ROUNDS)]
-        costs = {tool: median([each[tool] for each in rounds]) for tool in rounds[0]}
-        lake = costs["lake"]
-        print(
-            f"| {count:,} × {name} | {lake.cpu / costs['copy'].cpu:.2f} | {lake.cpu / costs['proof'].cpu:.2f} "
-            f"| {lake.wall / costs['copy'].wall:.2f} | {costs['nothing new'].cpu / costs['again'].cpu:.2f} "
-            f"| {lake.peak:.0f} MB |",
-            flush=True,
-        )
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--only", choices=PARTS, action="append", help="this part; repeatable")
+    chosen = arguments.parse_args()
+    print(f"What starting alone costs (CPU, peak): {starting()}")
+    for name in chosen.only or PARTS:
+        part = PARTS[name]
+        print(f"\n{part.title}; ratios are of CPU where nothing else is said\n")
+        print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}", flush=True)
+        for size in part.sizes:
+            print(measure(part, size, chosen.divide, chosen.rounds), flush=True)
 
 
 if __name__ == "__main__":
