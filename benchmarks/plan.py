@@ -8,12 +8,11 @@ not ask for them. Each is a process of its own; CPU seconds are of the whole pro
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
 from benchmarks import big_tables, listing
-from benchmarks.clients import Cost, median, run
+from benchmarks.clients import Cost, compiled, median, run
 from benchmarks.stores import Side, write_settings
 
 _PLAN = """
@@ -28,7 +27,7 @@ if plan.copy.files != int(files):
 def planned(source: str, folder: Path, format: str, files: int, rounds: int, side: Side | None = None) -> Cost:
     """The cost of planning ``source`` into a place where nothing is yet."""
     environment = write_settings(folder, [side] if side is not None else [])
-    command = [sys.executable, "-c", _PLAN, source, str(folder / "target"), format, str(files)]
+    command = [compiled(), "-c", _PLAN, source, str(folder / "target"), format, str(files)]
     return median(run(command, environment) for _ in range(rounds))
 
 
@@ -59,7 +58,7 @@ def main() -> None:
     chosen = arguments.parse_args()
     print("| table | files | files a CPU second | CPU | wall | peak memory | of that a file |")
     print("|---|---|---|---|---|---|---|")
-    idle = median(run([sys.executable, "-c", "import lakehouse"], {}) for _ in range(3))
+    idle = median(run([compiled(), "-c", "import lakehouse"], {}) for _ in range(3))
     for name in chosen.only or KINDS:
         with tempfile.TemporaryDirectory() as text:
             cost = KINDS[name](Path(text).resolve(), chosen.files, chosen.rounds)
