@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from lakehouse.testing.servers.process import package_file, script
 
@@ -40,7 +39,7 @@ class Cost:
 
 @functools.cache
 def compiled() -> str:
-    """The Python for our code as an installer leaves it: with its bytecode, which a checkout may lack (or have of an older day)."""
+    """The Python for our code as an installer leaves it: with its bytecode, which a checkout may lack or have of an older day."""
     for package in ("lakehouse", "lakehouse_connectors", "lakehouse_cli"):
         compileall.compile_dir(package_file(package, "__init__.py").parent, quiet=2)
     return sys.executable

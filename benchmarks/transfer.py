@@ -7,7 +7,8 @@ begins with another program:
 
 * ``lake sync --format files``: planning, SHA-256 of every byte, reading back, an inventory and a receipt included;
 * ``rclone copy``, which hashes no content by itself; ``rclone check --download`` after it makes the same proof as ours;
-* ``s5cmd cp``, where one side is S3 and the other is the disk (it knows one endpoint only).
+* ``s5cmd cp``, where one side is S3 and the other is the disk (it knows one endpoint only);
+* with ``--bare``, obstore's threads alone (`benchmarks.bare`): what `lake` would cost if it did nothing but move and hash.
 
 What is counted is the CPU time and the peak resident memory of the whole client process. A ratio is the median of the rounds'
 ratios: machines are noisy, and what slows one program slows its neighbour in the same round.
@@ -24,12 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import stores
-from benchmarks.clients import Cost, lake, median, rclone, run, s5cmd, starting
+from benchmarks.clients import IN_FLIGHT, Cost, compiled, lake, median, rclone, run, s5cmd, starting
 from benchmarks.stores import Opener, Side, both, fill
 
 SIZES = {"16 KiB": (5000, 16 << 10), "1 MiB": (500, 1 << 20), "128 MiB": (8, 128 << 20)}
 FEWER = {"16 KiB": (1000, 16 << 10), "1 MiB": (100, 1 << 20), "64 MiB": (4, 64 << 20)}
 SOURCE = "source"
+BARE = str(Path(__file__).with_name("bare.py"))
 
 
 @dataclass(frozen=True)
@@ -52,18 +54,20 @@ PARTS = {
 
 HEADER = (
     "objects", "lake / copy", "lake / (copy + check)", "lake / s5cmd", "again: lake / copy", "wall: lake / copy",
-    "CPU s: lake, copy, check, s5cmd", "wall s: lake, copy, s5cmd", "peak MB: lake, copy, s5cmd",
+    "CPU s: lake, copy, check, s5cmd, bare", "wall s: lake, copy, s5cmd, bare", "peak MB: lake, copy, s5cmd, bare",
 )  # fmt: skip
 
 
 class Move:
     """One source, one target, and the programs that move between them, each into a place of its own."""
 
-    def __init__(self, source: Side, target: Side, environment: Mapping[str, str]) -> None:
+    def __init__(self, source: Side, target: Side, environment: Mapping[str, str], *, bare: bool) -> None:
         self.source, self.target, self.environment = source, target, environment
         self.programs: dict[str, Callable[[str], dict[str, Cost]]] = {"lake": self._lake, "rclone": self._rclone}
         if source.s5cmd and target.s5cmd and not (source.environment and target.environment):
             self.programs["s5cmd"] = self._s5cmd
+        if bare:
+            self.programs["bare"] = self._bare
 
     def round(self, number: int) -> dict[str, Cost]:
         """Every program once; which one begins goes by ``number``."""
@@ -89,6 +93,10 @@ class Move:
         command = [*s5cmd(), "cp", f"{self.source.s5cmd}{SOURCE}/*", f"{self.target.s5cmd}{place}/"]
         return {"s5cmd": run(command, {**self.environment, **self.source.environment, **self.target.environment})}
 
+    def _bare(self, place: str) -> dict[str, Cost]:
+        command = [compiled(), BARE, self.source.lake + SOURCE, self.target.lake + place]
+        return {"bare": run(command, self.environment)}
+
 
 def row(objects: str, rounds: list[dict[str, Cost]]) -> str:
     """A line of the table."""
@@ -110,21 +118,23 @@ def row(objects: str, rounds: list[dict[str, Cost]]) -> str:
         ratio("lake", "s5cmd"),
         ratio("lake again", "copy again"),
         ratio("lake", "copy", figure="wall"),
-        figures("cpu", ".2f", "lake", "copy", "check", "s5cmd"),
-        figures("wall", ".1f", "lake", "copy", "s5cmd"),
-        figures("peak", ".0f", "lake", "copy", "s5cmd"),
+        figures("cpu", ".2f", "lake", "copy", "check", "s5cmd", "bare"),
+        figures("wall", ".1f", "lake", "copy", "s5cmd", "bare"),
+        figures("peak", ".0f", "lake", "copy", "s5cmd", "bare"),
     )
     return f"| {' | '.join(cells)} |"
 
 
-def measure(part: Part, size: str, divide: int, rounds: int) -> str:
-    """The line of one size of object, on servers of its own."""
+def measure(part: Part, size: str, divide: int, rounds: int, *, bare: bool) -> str:
+    """The line of one size of object, on servers of its own. A server takes a second over the first objects that it ever gets,
+    so the target has some before it is measured."""
     count, size_bytes = part.sizes[size]
     count = max(1, count // divide)
     with tempfile.TemporaryDirectory() as text, both(part.source, part.target, Path(text)) as (source, target, environment):
         objects = ((f"part-{number:06d}", size_bytes) for number in range(count))
         fill(source.lake + SOURCE, environment["LAKE_CONFIG"], objects)
-        move = Move(source, target, environment)
+        fill(target.lake + "first", environment["LAKE_CONFIG"], ((str(number), 16 << 10) for number in range(IN_FLIGHT)))
+        move = Move(source, target, environment, bare=bare)
         return row(f"{count:,} × {size}", [move.round(number) for number in range(rounds)])
 
 
@@ -133,6 +143,7 @@ def main() -> None:
     arguments.add_argument("--divide", type=int, default=1, help="so many times fewer objects, for a quick look")
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--only", choices=PARTS, action="append", help="this part; repeatable")
+    arguments.add_argument("--bare", action="store_true", help="also move by obstore alone")
     chosen = arguments.parse_args()
     print(f"What starting alone costs (CPU, peak): {starting()}")
     for name in chosen.only or PARTS:
@@ -140,7 +151,7 @@ def main() -> None:
         print(f"\n{part.title}; ratios are of CPU where nothing else is said\n")
         print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}", flush=True)
         for size in part.sizes:
-            print(measure(part, size, chosen.divide, chosen.rounds), flush=True)
+            print(measure(part, size, chosen.divide, chosen.rounds, bare=chosen.bare), flush=True)
 
 
 if __name__ == "__main__":
