@@ -62,8 +62,9 @@ class Unsupported(LakeError):
 class Transfer(LakeError):
     """Some bytes did not arrive, or the source moved on; running again completes the work.
 
-    ``transient`` marks a single request that is worth trying again (time-out, 429, 5xx, a cut connection), and
-    ``retry_after`` the seconds that the server asked to wait. Only `lakehouse.retry` reads them.
+    ``transient`` marks a single request that is worth trying again (time-out, 429, 5xx, a cut connection). ``retry_after`` is set
+    where the server asked for patience (429, 503): the seconds that it named, 0.0 where it named none. Calls to that service are
+    then fewer at once, and none begins for so long. Only `lakehouse.retry` and `lakehouse.pace` read them.
     """
 
     exit_code = 7

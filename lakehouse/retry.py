@@ -1,19 +1,20 @@
 """The only retry loop: a Store that tries again, wrapped around one that does not.
 
-Answers that ask for patience (a `Transfer` with ``retry_after``) slow all threads of one store down, not only the one that
-heard them.
+Answers that ask for patience (a `Transfer` with ``retry_after``) slow down all calls to the service, not only the one that heard
+them (`lakehouse.pace`), and every byte that moves is charged to the limits on bandwidth (`lakehouse.bandwidth`).
 """
 
 from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from lakehouse.bandwidth import Bandwidth
 from lakehouse.errors import Conflict, NotFound, Transfer
+from lakehouse.pace import Pace, Turn
 from lakehouse.store import ObjectInfo, Store, Traits
 
 __all__ = ["RetryingStore"]
@@ -28,9 +29,15 @@ LONGEST_PAUSE_SECONDS = 20.0
 class RetryingStore:
     """``store`` with transient failures tried again, up to ``attempts`` times and ``deadline_seconds`` for one call.
 
+    What counts is the time of the tries and of the call's own pauses between them, never its waiting for a turn or for bandwidth.
+
     A listing that fails in the middle goes on after the last name that it gave, as long as names came in order.
     A put of a one-shot iterator is not tried again. When the answer to ``put(if_absent=True)`` was lost, the object is read back:
     equal bytes are success, other bytes a `Conflict`.
+
+    ``pace`` is shared with the other stores on the same service; without one the store has its own. Each call takes a turn for
+    each try; a put lets go of it while it pulls its data, and a listing takes none: it waits only while the service asked for
+    quiet, since it stands still whenever nobody reads on. Each try is charged to ``bandwidth``, also one that fails.
 
     ``clock``, ``sleep`` and ``jitter`` (a number in [0, 1)) stand in for time and chance in tests.
     """
@@ -41,14 +48,16 @@ class RetryingStore:
         *,
         attempts: int = 8,
         deadline_seconds: float = 300.0,
+        pace: Pace | None = None,
+        bandwidth: Bandwidth | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store, self._attempts, self._deadline = store, attempts, deadline_seconds
+        self._pace = pace or Pace(store.url, clock=clock, sleep=sleep)
+        self._bandwidth = bandwidth
         self._clock, self._sleep, self._jitter = clock, sleep, jitter
-        self._lock = threading.Lock()
-        self._quiet_until = 0.0
 
     def __repr__(self) -> str:
         return f"RetryingStore({self._store!r})"
@@ -70,49 +79,66 @@ class RetryingStore:
         last, in_order = after, True
         patience = _Patience(self)
         while True:
-            self._wait_until_quiet()
+            storm, began = self._pace.wait_until_quiet(), self._clock()
             try:
                 for info in self._store.list(prefix, after=last, recursive=recursive):
                     in_order = in_order and (last is None or info.path > last)
                     last = info.path
-                    patience.tried = 0
                     yield info
+                    patience.tried, patience.paused, began = 0, 0.0, self._clock()
                 return
             except Transfer as error:
+                if error.retry_after is not None:
+                    self._pace.throttled(storm, error.retry_after)
                 if not in_order:
                     raise
-                patience.pause(error)
+                patience.pause(error, self._clock() - began)
 
     def head(self, path: str) -> ObjectInfo:
-        return self._again(lambda: self._store.head(path))
+        return self._again(lambda _: self._store.head(path))
 
     def get(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> bytes:
-        return self._again(lambda: self._store.get(path, start=start, end=end, if_match=if_match))
+        bandwidth = self._bandwidth
+        if bandwidth is None:
+            return self._again(lambda _: self._store.get(path, start=start, end=end, if_match=if_match))
+        wanted = None if end is None else max(0, end - start)
+        charged = 0.0
+
+        def charge() -> None:
+            nonlocal charged
+            charged = bandwidth.before_fetching(wanted)
+
+        data = self._again(lambda _: self._store.get(path, start=start, end=end, if_match=if_match), charge)
+        bandwidth.fetched(len(data), charged, guessed=wanted is None)
+        return data
 
     def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
         if isinstance(data, Iterator):
-            self._wait_until_quiet()
-            return self._store.put(path, data, size=size, if_absent=if_absent)
+            with self._pace.turn() as turn:
+                return self._store.put(path, self._pulled(data, turn), size=size, if_absent=if_absent)
         if if_absent:
             return self._put_if_absent(path, data, size)
-        return self._again(lambda: self._store.put(path, data, size=size))
+        return self._again(lambda turn: self._store.put(path, self._pulled(data, turn), size=size), self._charge(data))
 
     def delete(self, path: str) -> None:
-        self._again(lambda: self._store.delete(path))
+        self._again(lambda _: self._store.delete(path))
 
     def _put_if_absent(self, path: str, data: bytes | Iterable[bytes], size: int) -> ObjectInfo:
-        patience = _Patience(self)
+        turn, patience = self._pace.turn(), _Patience(self)
+        charge = self._charge(data)
         while True:
-            self._wait_until_quiet()
             try:
-                return self._store.put(path, data, size=size, if_absent=True)
+                if charge is not None:
+                    charge()
+                with turn:
+                    return self._store.put(path, self._pulled(data, turn), size=size, if_absent=True)
             except Conflict:
                 if not patience.tried:
                     raise
                 return self._settled(path, data)
             except Transfer as error:
                 try:
-                    patience.pause(error)
+                    patience.pause(error, turn.seconds)
                 except Transfer:
                     if not error.transient:
                         raise
@@ -135,39 +161,55 @@ class RetryingStore:
             raise error from None
         raise Conflict(f"{self.url}/{path}: exists already with other bytes; it has not been overwritten")
 
-    def _again(self, call: Callable[[], T]) -> T:
-        patience = _Patience(self)
+    def _again(self, call: Callable[[Turn], T], charge: Callable[[], None] | None = None) -> T:
+        """What ``call`` returns in its turn, tried again as far as patience goes; ``charge`` comes before each turn."""
+        turn = self._pace.turn()
+        patience: _Patience | None = None
         while True:
-            self._wait_until_quiet()
             try:
-                return call()
+                if charge is not None:
+                    charge()
+                with turn:
+                    return call(turn)
             except Transfer as error:
-                patience.pause(error)
+                patience = patience or _Patience(self)
+                patience.pause(error, turn.seconds)
 
-    def _wait_until_quiet(self) -> None:
-        """Wait while the store has asked all of us for patience."""
+    def _charge(self, data: bytes | Iterable[bytes]) -> Callable[[], None] | None:
+        """What charges ``data`` before it is sent; chunks of an iterable are charged as they are pulled."""
+        bandwidth = self._bandwidth
+        if bandwidth is None or not isinstance(data, bytes | bytearray | memoryview):
+            return None
+        size = len(data)
+        return lambda: bandwidth.before_sending(size)
+
+    def _pulled(self, data: bytes | Iterable[bytes], turn: Turn) -> bytes | Iterable[bytes]:
+        """``data`` as it is, if it is at hand; else its chunks, each pulled while ``turn`` is given to others."""
+        return data if isinstance(data, bytes | bytearray | memoryview) else self._chunks(data, turn)
+
+    def _chunks(self, data: Iterable[bytes], turn: Turn) -> Iterator[bytes]:
+        chunks = iter(data)
         while True:
-            with self._lock:
-                left = self._quiet_until - self._clock()
-            if left <= 0:
+            turn.pause()
+            chunk = next(chunks, None)
+            if chunk is not None and self._bandwidth is not None:
+                self._bandwidth.before_sending(len(chunk))
+            turn.resume()
+            if chunk is None:
                 return
-            self._sleep(left)
-
-    def _slow_down(self, seconds: float) -> None:
-        with self._lock:
-            self._quiet_until = max(self._quiet_until, self._clock() + seconds)
+            yield chunk
 
 
 class _Patience:
-    """How often and how long one call has been tried."""
+    """How often one call has been tried and how long it has paused in between."""
 
     def __init__(self, store: RetryingStore) -> None:
         self._store = store
-        self._began = store._clock()
         self.tried = 0
+        self.paused = 0.0
 
-    def pause(self, error: Transfer) -> None:
-        """Wait before the next try, or raise ``error`` when there is none."""
+    def pause(self, error: Transfer, seconds: float) -> None:
+        """Wait before the next try, or raise ``error`` when there is none. ``seconds`` is how long the tries took so far."""
         self.tried += 1
         store = self._store
         if not error.transient:
@@ -176,14 +218,11 @@ class _Patience:
         pause = longest * (0.5 + store._jitter() / 2)
         if error.retry_after is not None:
             pause = max(pause, error.retry_after)
-            store._slow_down(pause)
-        if self.tried >= store._attempts or store._clock() + pause - self._began > store._deadline:
+        if self.tried >= store._attempts or seconds + self.paused + pause > store._deadline:
             raise error
         logger.debug("%s; trying again in %.1f s (try %d)", error, pause, self.tried + 1)
-        if error.retry_after is None:
-            store._sleep(pause)
-        else:
-            store._wait_until_quiet()
+        self.paused += pause
+        store._sleep(pause)
 
 
 def _joined(data: bytes | Iterable[bytes]) -> bytes:
