@@ -31,6 +31,7 @@ from benchmarks.stores import Opener, Side, both, fill
 SIZES = {"16 KiB": (5000, 16 << 10), "1 MiB": (500, 1 << 20), "128 MiB": (8, 128 << 20)}
 FEWER = {"16 KiB": (1000, 16 << 10), "1 MiB": (100, 1 << 20), "64 MiB": (4, 64 << 20)}
 SOURCE = "source"
+ROOM = 4 << 30
 BARE = str(Path(__file__).with_name("bare.py"))
 
 
@@ -125,6 +126,15 @@ def row(objects: str, rounds: list[dict[str, Cost]]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def check_room(folder: Path, needed: int) -> None:
+    """Raises `SystemExit` unless the disk has room for so many bytes and some: a full one shows as errors of the servers."""
+    free = shutil.disk_usage(folder).free
+    if free < needed + ROOM:
+        raise SystemExit(
+            f"{folder}: {(needed + ROOM) / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free; set TMPDIR, or --divide"
+        )
+
+
 def measure(part: Part, size: str, divide: int, rounds: int, *, bare: bool) -> str:
     """The line of one size of object, on servers of its own. A server takes a second over the first objects that it ever gets,
     so the target has some before it is measured."""
@@ -132,9 +142,10 @@ def measure(part: Part, size: str, divide: int, rounds: int, *, bare: bool) -> s
     count = max(1, count // divide)
     with tempfile.TemporaryDirectory() as text, both(part.source, part.target, Path(text)) as (source, target, environment):
         objects = ((f"part-{number:06d}", size_bytes) for number in range(count))
+        move = Move(source, target, environment, bare=bare)
+        check_room(Path(text), count * size_bytes * (1 + rounds * len(move.programs)))
         fill(source.lake + SOURCE, environment["LAKE_CONFIG"], objects)
         fill(target.lake + "first", environment["LAKE_CONFIG"], ((str(number), 16 << 10) for number in range(IN_FLIGHT)))
-        move = Move(source, target, environment, bare=bare)
         return row(f"{count:,} × {size}", [move.round(number) for number in range(rounds)])
 
 
