@@ -11,6 +11,7 @@ from lakehouse.config import Settings, load
 from lakehouse.describe import describe, files, history, ls
 from lakehouse.doctor import doctor
 from lakehouse.errors import Config, Conflict, LakeError, NotFound, Transfer, Unsupported, Verification
+from lakehouse.filesystem import filesystem
 from lakehouse.plan import Counts, Plan
 from lakehouse.progress import Progress, ProgressEvent
 from lakehouse.result import SyncResult
@@ -49,6 +50,7 @@ __all__ = [
     "describe",
     "doctor",
     "files",
+    "filesystem",
     "history",
     "load",
     "ls",

@@ -10,7 +10,7 @@ import functools
 import importlib.metadata
 import re
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from lakehouse.errors import Config
 from lakehouse.fsspec_store import FsspecStore
@@ -43,6 +43,10 @@ class Connector(Protocol):
 
         Raises `Config` for options that are missing or do not go together, before any request is sent.
         """
+        ...
+
+    def filesystem(self, url: Url, options: Mapping[str, object]) -> tuple[Any, str]:
+        """fsspec's file system for ``url`` and the path in it, with fsspec's own retries. Raises `Config` like `open`."""
         ...
 
 

@@ -22,6 +22,7 @@ _REFUSED = (
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
 )
+_ARCHIVED = ("InvalidObjectState", "BlobArchived", "BlobBeingRehydrated")
 _THROTTLED = ("SlowDown", "ServerBusy", "TooManyRequests")
 _UNREACHABLE = re.compile(
     r"Timeout|TimedOut|Connect|Disconnect|Incomplete|Payload|ServiceRequest|ServiceResponse|Proxy|Chunked|RefreshError"
@@ -37,6 +38,8 @@ def translated(error: BaseException, where: str, store: str, *, listing: bool, w
     said = " ".join(text for text in (str(status) if status else "", code) if text) or type(error).__name__
     if code in _NO_BUCKET or (listing and (status == 404 or isinstance(error, FileNotFoundError))):
         return Config(f"{store}: the bucket or container does not exist ({said})")
+    if code in _ARCHIVED:
+        return Transfer(f"{where}: the object is archived; restore it first ({code})")
     if isinstance(error, PermissionError) or status in (401, 403) or code in _REFUSED or "Forbidden" in str(error)[:10]:
         return Config(f"{where}: access was refused ({said}); check the credentials of {store} and what they permit")
     if _NO_KEYS.search(names):
@@ -65,7 +68,7 @@ def _status_and_code(error: BaseException | None) -> tuple[int | None, str]:
             details = response.get("Error", {})
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
             return status, str(details.get("Code", ""))
-        status = getattr(error, "status_code", None) or getattr(error, "code", None) or getattr(error, "status", None)
+        status = getattr(error, "status_code", None) or getattr(error, "status", None) or getattr(error, "code", None)
         if str(status or "").isdigit():
             code = getattr(error, "error_code", None)
             return int(str(status)), str(getattr(code, "value", code) or "")

@@ -30,6 +30,7 @@ _WRONG_KEYS = (
     "RequestTimeTooSkewed",
     "SignatureDoesNotMatch",
 )
+_ARCHIVED = ("InvalidObjectState", "BlobArchived", "BlobBeingRehydrated")
 _THROTTLED = ("SlowDown", "ServerBusy", "TooManyRequests", "RequestLimitExceeded")
 _BUSY = ("ConditionalRequestConflict", "OperationAborted", "RequestTimeout", "InternalError", "OperationTimedOut")
 THROTTLED_SECONDS = 0.5
@@ -72,7 +73,7 @@ def translated(error: BaseException, where: str, store: str, *, listing: bool, w
     status, code, reason = status_of(error), _code(text), _reason(text)
     if code in _NO_BUCKET or (listing and (status == 404 or isinstance(error, FileNotFoundError))):
         return Config(f"{store}: the bucket or container does not exist ({reason})")
-    if code == "InvalidObjectState":
+    if code in _ARCHIVED:
         return Transfer(f"{where}: the object is archived; restore it first ({code})")
     if code in _THROTTLED or status in (429, 503):
         return Transfer(f"{where}: the server answered {reason}", transient=True, retry_after=THROTTLED_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,18 @@ from lakehouse.errors import Config
 from lakehouse.fsspec_store import Details, FsspecStore, Remedies
 from lakehouse.store import Store, Traits
 from lakehouse.url import Url
-from lakehouse_connectors.options import TIMEOUT_SECONDS, endpoint_of, flag, is_plain_http, number, text, tls_and_proxy, unknown
+from lakehouse_connectors import spellings
+from lakehouse_connectors.options import (
+    TIMEOUT_SECONDS,
+    endpoint_of,
+    flag,
+    fsspec_configuration,
+    is_plain_http,
+    number,
+    text,
+    tls_and_proxy,
+    unknown,
+)
 
 if TYPE_CHECKING:
     from obstore.store import AzureConfig
@@ -24,6 +36,12 @@ _SUFFIX = "dfs.core.windows.net"
 _TRAITS = Traits(conditional_put=True, conditional_get=True)
 _REFUSED = "\\"
 """A backslash in a blob's name is stored as a slash (seen with Azurite), which would put the object elsewhere."""
+_CREDENTIALS = ("account_key", "connection_string", "sas_token", "tenant_id", "client_id", "client_secret", "anon", "credential")
+_VARIABLES = {
+    name: f"AZURE_STORAGE_{name.upper()}"
+    for name in ("account_key", "connection_string", "sas_token", "tenant_id", "client_id", "client_secret")
+}
+"""adlfs's variables of the environment."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -33,7 +51,7 @@ class _Account:
     name: str
     container: str
     host: str
-    endpoint: str | None
+    endpoint: str
     key: str | None
     sas: str | None
 
@@ -54,19 +72,32 @@ class AzureConnector:
     )
 
     def open(self, url: Url, options: Mapping[str, object], transport: str) -> Store:
-        account = _account(url, options)
-        canonical = Url("abfss", f"{account.container}@{account.name}.{account.host}", url.key)
+        options, account = _account(url, options)
+        canonical = _canonical(url, account)
         without = unknown(options, self.options)
         if without and transport == "obstore":
             raise Config(f'{url}: obstore has no equivalent of {", ".join(without)}; use transport = "fsspec"')
-        if without:
+        if without and transport != "fsspec":
             logger.debug("%s: using fsspec for the options %s", url, ", ".join(without))
         if without or transport == "fsspec":
             return _open_fsspec(canonical, options, account)
         return _open_obstore(canonical, options, account)
 
+    def filesystem(self, url: Url, options: Mapping[str, object]) -> tuple[Any, str]:
+        """adlfs's file system and the path of ``url`` in it, as `lakehouse.filesystem` hands them out."""
+        options, account = _account(url, options)
+        return _file_system(_canonical(url, account), options, account)
 
-def _account(url: Url, options: Mapping[str, object]) -> _Account:
+
+def _canonical(url: Url, account: _Account) -> Url:
+    return Url("abfss", f"{account.container}@{account.name}.{account.host}", url.key)
+
+
+def _account(url: Url, options: Mapping[str, object]) -> tuple[Mapping[str, object], _Account]:
+    """The options in our spelling, with what the environment adds, and the account that they and the address name."""
+    options = spellings.azure(options)
+    if not any(options.get(name) for name in _CREDENTIALS):
+        options = _with_environment(url, {**spellings.azure(fsspec_configuration(("abfs", "az", "abfss"))), **options})
     stated = _connection(text(options, "connection_string"))
     container, at, host = url.authority.partition("@")
     name, _, suffix = host.partition(".")
@@ -78,12 +109,21 @@ def _account(url: Url, options: Mapping[str, object]) -> _Account:
     for other in (text(options, "account_name"), stated.get("AccountName")):
         if at and other not in (None, name):
             raise Config(f"{url}: the address names the account {name}, the options name {other}")
-    endpoint = endpoint_of(options) or stated.get("BlobEndpoint")
-    if endpoint is None and suffix not in ("", _SUFFIX, "blob.core.windows.net"):
-        endpoint = f"https://{name}.{suffix.replace('dfs.', 'blob.', 1)}"
+    endpoint = endpoint_of(options) or stated.get("BlobEndpoint") or _endpoint(name, suffix, stated)
     key = text(options, "account_key") or stated.get("AccountKey")
     sas = text(options, "sas_token") or stated.get("SharedAccessSignature")
-    return _Account(name, container, suffix or _SUFFIX, endpoint.rstrip("/") if endpoint else None, key, sas)
+    return options, _Account(name, container, suffix or _SUFFIX, endpoint.rstrip("/"), key, sas)
+
+
+def _with_environment(url: Url, options: Mapping[str, object]) -> Mapping[str, object]:
+    """The options, and what adlfs's variables of the environment add where they do not speak of another account."""
+    found = {name: os.environ[variable] for name, variable in _VARIABLES.items() if os.environ.get(variable)}
+    theirs = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME") or _connection(found.get("connection_string")).get("AccountName")
+    ours = url.authority.partition("@")[2].partition(".")[0] or text(options, "account_name")
+    if theirs and ours and theirs != ours:
+        logger.debug("%s: the environment's AZURE_STORAGE_… speak of another account", url)
+        return options
+    return {**({"account_name": theirs} if theirs else {}), **found, **options}
 
 
 def _connection(text: str | None) -> dict[str, str]:
@@ -91,19 +131,25 @@ def _connection(text: str | None) -> dict[str, str]:
     return dict(field.split("=", 1) for field in (text or "").split(";") if "=" in field)
 
 
+def _endpoint(account: str, suffix: str, stated: Mapping[str, str]) -> str:
+    """Where the Blob API of the account answers. ``suffix`` is the address's (``dfs.core.windows.net``, a national cloud's)."""
+    host = suffix.replace("dfs.", "blob.", 1) if suffix else f"blob.{stated.get('EndpointSuffix', 'core.windows.net')}"
+    return f"{stated.get('DefaultEndpointsProtocol', 'https')}://{account}.{host}"
+
+
 def _open_obstore(url: Url, options: Mapping[str, object], account: _Account) -> Store:
     from obstore.store import AzureStore
 
     from lakehouse.obstore_store import RETRIES_OFF, ObstoreStore, client_options
 
-    config: AzureConfig = {"account_name": account.name}
-    if account.endpoint is not None:
-        config["endpoint"] = account.endpoint
-    credentials: Any = None
-    if flag(options, "anon"):
-        config["skip_signature"] = True
-    else:
-        credentials = _credentials(url, options, account)
+    config: AzureConfig = {  # what it leaves out, obstore takes from the environment
+        "account_name": account.name,
+        "endpoint": account.endpoint,
+        "skip_signature": flag(options, "anon"),
+        "use_emulator": False,
+        "use_fabric_endpoint": False,
+    }
+    credentials = None if flag(options, "anon") else _credentials(url, options, account)
     timeout, plain = number(options, "timeout", TIMEOUT_SECONDS), is_plain_http(account.endpoint)
     readers, writers = (
         AzureStore(
@@ -130,11 +176,13 @@ def _credentials(url: Url, options: Mapping[str, object], account: _Account) -> 
     except ImportError:
         raise Config(f"{url}: needs azure-identity: pip install 'lakehouse-portability[azure]'") from None
     tenant, client, secret = (text(options, name) for name in ("tenant_id", "client_id", "client_secret"))
+    proxy = text(options, "proxy")
+    through: dict[str, Any] = {"proxies": {"http": proxy, "https": proxy}} if proxy else {}
     if secret is not None:
         if tenant is None or client is None:
             raise Config(f"{url}: the options tenant_id, client_id and client_secret go together")
-        return AzureCredentialProvider(azure.identity.ClientSecretCredential(tenant, client, secret))
-    return AzureCredentialProvider(azure.identity.DefaultAzureCredential(managed_identity_client_id=client))
+        return AzureCredentialProvider(azure.identity.ClientSecretCredential(tenant, client, secret, **through))
+    return AzureCredentialProvider(azure.identity.DefaultAzureCredential(managed_identity_client_id=client, **through))
 
 
 class _Fixed:
@@ -151,27 +199,34 @@ class _Fixed:
 
 
 def _open_fsspec(url: Url, options: Mapping[str, object], account: _Account) -> Store:
+    fs, root = _file_system(url, options, account)
+    import azure.core.exceptions
+
+    _turn_retries_off(fs)
+    foreign = (azure.core.exceptions.AzureError, OSError, ValueError, RuntimeError)
+    remedies = Remedies(large="close", creates=True, foreign=foreign, details=_details, buckets=True, refused_characters=_REFUSED)
+    return FsspecStore(url, fs, root, _TRAITS, remedies)
+
+
+def _file_system(url: Url, options: Mapping[str, object], account: _Account) -> tuple[Any, str]:
+    """adlfs and the path of the canonical ``url`` in it."""
     try:
         import adlfs
         import azure.core.exceptions
     except ImportError:
         raise Config(f"{url}: needs adlfs: pip install 'lakehouse-portability[azure]'") from None
-    connection = text(options, "connection_string")
-    if connection is None and account.endpoint is not None and (account.key or account.sas):
-        secret = f"AccountKey={account.key}" if account.key else f"SharedAccessSignature={account.sas}"
-        connection = f"AccountName={account.name};{secret};BlobEndpoint={account.endpoint}"
+    connection = _connection_string(url, options, account)
     extra = {name: value for name, value in options.items() if name not in AzureConnector.options}
     timeout = int(number(options, "timeout", TIMEOUT_SECONDS)) or 1
     file_system: Any = adlfs.AzureBlobFileSystem  # its hints are not its contract: it takes None for what is not set
     try:
         fs = file_system(
             account_name=account.name,
-            account_key=None if connection else account.key,
+            account_host=account.endpoint.partition("://")[2],
             connection_string=connection,
-            sas_token=None if connection else account.sas,
-            tenant_id=text(options, "tenant_id"),
-            client_id=text(options, "client_id"),
-            client_secret=text(options, "client_secret"),
+            tenant_id=None if connection else text(options, "tenant_id"),
+            client_id=None if connection else text(options, "client_id"),
+            client_secret=None if connection else text(options, "client_secret"),
             anon=flag(options, "anon"),
             connection_timeout=min(10, timeout),
             read_timeout=timeout,
@@ -181,11 +236,37 @@ def _open_fsspec(url: Url, options: Mapping[str, object], account: _Account) -> 
         )
     except (azure.core.exceptions.AzureError, TypeError, ValueError) as error:
         raise Config(f"{url}: adlfs refuses the options ({type(error).__name__})") from None
-    _turn_retries_off(fs)
-    foreign = (azure.core.exceptions.AzureError, OSError, ValueError, RuntimeError)
-    root = f"{account.container}/{url.key}" if url.key else account.container
-    remedies = Remedies(large="close", creates=True, foreign=foreign, details=_details, buckets=True, refused_characters=_REFUSED)
-    return FsspecStore(url, fs, root, _TRAITS, remedies)
+    _set_tls_and_proxy(url, fs, options)
+    return fs, f"{account.container}/{url.key}" if url.key else account.container
+
+
+def _connection_string(url: Url, options: Mapping[str, object], account: _Account) -> str | None:
+    """What opens the account, in the one form that adlfs prefers to its own variables of the environment (None: tokens)."""
+    if flag(options, "anon"):
+        return f"AccountName={account.name};BlobEndpoint={account.endpoint}"
+    if account.key is not None:
+        return f"AccountName={account.name};AccountKey={account.key};BlobEndpoint={account.endpoint}"
+    if account.sas is not None:
+        return f"AccountName={account.name};SharedAccessSignature={account.sas.lstrip('?')};BlobEndpoint={account.endpoint}"
+    for variable in ("CONNECTION_STRING", "ACCOUNT_KEY", "SAS_TOKEN"):
+        if os.environ.get(f"AZURE_STORAGE_{variable}"):
+            raise Config(
+                f"{url}: adlfs would take the environment's AZURE_STORAGE_{variable} for this store's credentials; unset it"
+            )
+    return None
+
+
+def _set_tls_and_proxy(url: Url, fs: Any, options: Mapping[str, object]) -> None:
+    """adlfs passes neither to the SDK's client, which has its settings by now. Raises `Config` where they cannot be reached."""
+    ca_file, proxy = text(options, "ca_file"), text(options, "proxy")
+    tls_and_proxy(options)
+    try:
+        if ca_file is not None:
+            fs.service_client._pipeline._transport.connection_config.verify = ca_file
+        if proxy is not None:
+            fs.service_client._config.proxy_policy.proxies = {"http": proxy, "https": proxy}
+    except AttributeError:
+        raise Config(f"{url}: adlfs cannot be given the options ca_file and proxy here; leave transport to auto") from None
 
 
 def _turn_retries_off(fs: Any) -> None:

@@ -16,43 +16,70 @@ from lakehouse.errors import Config
 from lakehouse.fsspec_store import Details, FsspecStore, Remedies
 from lakehouse.store import Store, Traits
 from lakehouse.url import Url
-from lakehouse_connectors.options import TIMEOUT_SECONDS, endpoint_of, flag, is_plain_http, number, text, tls_and_proxy, unknown
+from lakehouse_connectors import spellings
+from lakehouse_connectors.options import (
+    TIMEOUT_SECONDS,
+    endpoint_of,
+    flag,
+    fsspec_configuration,
+    is_plain_http,
+    number,
+    text,
+    tls_and_proxy,
+    unknown,
+)
 
 if TYPE_CHECKING:
-    from obstore.store import GCSConfig
+    from obstore.store import GCSConfig, GCSCredential
 
 __all__ = ["CONNECTOR"]
 
 logger = logging.getLogger(__name__)
 _SERVICE = "https://storage.googleapis.com"
-_FSSPEC_ONLY = frozenset({"requester_pays", "project"})
+_FSSPEC_ONLY = frozenset({"requester_pays"})
+_SCOPES = ("https://www.googleapis.com/auth/devstorage.read_write",)
 
 
 class GcsConnector:
     """Opens ``gs://bucket/key``.
 
     ``token`` is what gcsfs takes: ``anon``, ``google_default``, the path of a key file, or its content. Without one the
-    application default credentials are used. ``endpoint_url`` with plain HTTP is an emulator, which is not signed in to.
+    application default credentials are used; only at an ``endpoint_url`` with plain HTTP, an emulator, nobody signs in.
+    ``project`` says who pays (``requester_pays``); objects are found without it.
     """
 
     schemes = ("gs",)
     options = frozenset({"token", "anon", "endpoint_url", "timeout", "ca_file", "proxy", "requester_pays", "project"})
 
     def open(self, url: Url, options: Mapping[str, object], transport: str) -> Store:
-        if not url.authority:
-            raise Config(f"{url}: an address of Google Cloud Storage names a bucket: gs://bucket/key")
+        options = _options(url, options)
         without = unknown(options, self.options - _FSSPEC_ONLY)
-        if options.get("token") in ("cloud", "cache", "browser", "google_default") and options.get("token") != "google_default":
+        if not isinstance(options.get("token"), str | None) or options.get("token") in ("cloud", "cache", "browser"):
             without.append("token")
         if without and transport == "obstore":
             raise Config(f'{url}: obstore has no equivalent of {", ".join(without)}; use transport = "fsspec"')
-        if without:
+        if without and transport != "fsspec":
             logger.debug("%s: using fsspec for the options %s", url, ", ".join(without))
         return _open_fsspec(url, options) if without or transport == "fsspec" else _open_obstore(url, options)
 
+    def filesystem(self, url: Url, options: Mapping[str, object]) -> tuple[Any, str]:
+        """gcsfs's file system and the path of ``url`` in it, as `lakehouse.filesystem` hands them out."""
+        return _file_system(url, _options(url, options))
+
+
+def _options(url: Url, options: Mapping[str, object]) -> Mapping[str, object]:
+    """The options in our spelling; those of fsspec's configuration where they name no credentials."""
+    if not url.authority:
+        raise Config(f"{url}: an address of Google Cloud Storage names a bucket: gs://bucket/key")
+    options = spellings.gcs(options)
+    if options.get("token") or flag(options, "anon"):
+        return options
+    return {**spellings.gcs(fsspec_configuration(("gs", "gcs"))), **options}
+
 
 def _is_anonymous(options: Mapping[str, object]) -> bool:
-    return flag(options, "anon") or options.get("token") == "anon" or is_plain_http(endpoint_of(options))
+    named = options.get("token")
+    return flag(options, "anon") or named == "anon" or (not named and is_plain_http(endpoint_of(options)))
 
 
 def _open_obstore(url: Url, options: Mapping[str, object]) -> Store:
@@ -60,15 +87,10 @@ def _open_obstore(url: Url, options: Mapping[str, object]) -> Store:
 
     from lakehouse.obstore_store import RETRIES_OFF, ObstoreStore, client_options
 
-    config: GCSConfig = {}
-    credentials: Any = None
-    endpoint = endpoint_of(options)
-    if _is_anonymous(options):
-        config["service_account_key"] = _nobody(endpoint)
-    else:
-        if endpoint is not None:
-            config["base_url"] = endpoint.rstrip("/")
-        credentials = _credentials(url, text(options, "token"))
+    endpoint, anonymous = endpoint_of(options), _is_anonymous(options)
+    # What these leave out, obstore takes from the environment.
+    config: GCSConfig = {"base_url": endpoint or _SERVICE, "skip_signature": anonymous}
+    credentials = _nobody if anonymous else _credentials(url, options)
     timeout, plain = number(options, "timeout", TIMEOUT_SECONDS), is_plain_http(endpoint)
     readers, writers = (
         GCSStore(
@@ -80,40 +102,80 @@ def _open_obstore(url: Url, options: Mapping[str, object]) -> Store:
         )
         for upload in (False, True)
     )
-    return ObstoreStore(url, readers, Traits(conditional_put=True, conditional_get=True), uploads=writers)
+    traits = Traits(conditional_put=True, conditional_get=True)
+    return ObstoreStore(url, readers, traits, uploads=writers)
 
 
-def _nobody(endpoint: str | None) -> str:
-    """A key that signs nothing. (obstore asks for a token before a put even with ``skip_signature``.)"""
-    key = {"disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
-    return json.dumps({**key, "gcs_base_url": (endpoint or _SERVICE).rstrip("/")})
+def _nobody() -> GCSCredential:
+    """The token of nobody. (obstore asks for one before a put even with ``skip_signature``.)"""
+    return {"token": "", "expires_at": None}
 
 
-def _credentials(url: Url, token: str | None) -> Any:
+def _credentials(url: Url, options: Mapping[str, object]) -> Any:
     """google-auth's credentials for a key file (or its content), else the application default ones."""
+    token, proxy = text(options, "token"), text(options, "proxy")
     try:
         import google.auth
         import google.auth.exceptions
+        import requests
+        from google.auth.transport.requests import Request
         from obstore.auth.google import GoogleCredentialProvider
     except ImportError:
         raise Config(f"{url}: needs google-auth: pip install 'lakehouse-portability[gcs]'") from None
-    scopes = ["https://www.googleapis.com/auth/devstorage.read_write"]
+    session = requests.Session()
+    session.proxies = {"http": proxy, "https": proxy} if proxy else {}
     try:
-        if token in (None, "google_default"):
-            found, _ = google.auth.default(scopes=scopes)
-        elif token is not None and token.lstrip().startswith("{"):
-            found, _ = google.auth.load_credentials_from_dict(json.loads(token), scopes=scopes)  # type: ignore[no-untyped-call]
-        else:
-            found, _ = google.auth.load_credentials_from_file(token, scopes=scopes)  # type: ignore[no-untyped-call]
+        found = google.auth.default(scopes=_SCOPES)[0] if token in (None, "google_default") else _of_key(url, str(token))
     except (google.auth.exceptions.GoogleAuthError, ValueError, OSError) as error:
         raise Config(
             f"{url}: no usable Google credentials ({type(error).__name__}); set token in lake.toml to a key file, "
             "run 'gcloud auth application-default login', or set anon = true for public data"
         ) from None
-    return GoogleCredentialProvider(found)
+    return GoogleCredentialProvider(found, request=Request(session))
+
+
+def _of_key(url: Url, token: str) -> Any:
+    """google-auth's credentials for a key, which is a file or its content, by the key's type."""
+    from google.auth import identity_pool
+    from google.oauth2 import credentials, service_account
+
+    if not token.lstrip().startswith("{"):
+        with open(token, encoding="utf-8") as file:
+            token = file.read()
+    key = json.loads(token)
+    match key.get("type"):
+        case "service_account":
+            return service_account.Credentials.from_service_account_info(key, scopes=_SCOPES)  # type: ignore[no-untyped-call]
+        case "authorized_user":
+            return credentials.Credentials.from_authorized_user_info(key, scopes=_SCOPES)  # type: ignore[no-untyped-call]
+        case "external_account" if "file" in key.get("credential_source", {}) or "url" in key.get("credential_source", {}):
+            return identity_pool.Credentials.from_info(key, scopes=_SCOPES)  # type: ignore[no-untyped-call]
+        case kind:
+            raise Config(
+                f"{url}: the option token leads to a key of type {kind!r}; name its file in GOOGLE_APPLICATION_CREDENTIALS "
+                'instead and set token = "google_default"'
+            )
 
 
 def _open_fsspec(url: Url, options: Mapping[str, object]) -> Store:
+    fs, root = _file_system(url, options)
+    import aiohttp
+    import google.auth.exceptions
+    import requests.exceptions
+    from gcsfs.retry import ChecksumError, HttpError
+
+    _turn_retries_off(fs)
+    foreign = (
+        *(HttpError, ChecksumError, aiohttp.ClientError, requests.exceptions.RequestException),
+        *(google.auth.exceptions.GoogleAuthError, OSError, ValueError, RuntimeError),
+    )
+    remedies = Remedies(large="commit", creates=True, foreign=foreign, details=_details, buckets=True)
+    traits = Traits(conditional_put=True, conditional_get=True)
+    return FsspecStore(url, fs, root, traits, remedies)
+
+
+def _file_system(url: Url, options: Mapping[str, object]) -> tuple[Any, str]:
+    """gcsfs and the path of ``url`` in it."""
     if endpoint_of(options) is not None:
         # gcsfs asks for the bucket's layout by gRPC, which no emulator answers: 60 seconds a bucket.
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
@@ -121,36 +183,31 @@ def _open_fsspec(url: Url, options: Mapping[str, object]) -> Store:
         import aiohttp
         import gcsfs
         import google.auth.exceptions
-        import requests.exceptions
-        from gcsfs.retry import ChecksumError, HttpError
     except ImportError:
         raise Config(f"{url}: needs gcsfs: pip install 'lakehouse-portability[gcs]'") from None
-    timeout = number(options, "timeout", TIMEOUT_SECONDS)
+    if text(options, "ca_file") is not None:
+        raise Config(f"{url}: gcsfs has no equivalent of ca_file; leave transport to auto, or set SSL_CERT_FILE")
+    timeout, proxy = number(options, "timeout", TIMEOUT_SECONDS), text(options, "proxy")
     token: object = "anon" if _is_anonymous(options) else options.get("token")
-    if isinstance(token, str) and token.lstrip().startswith("{"):
-        token = json.loads(token)
     extra: dict[str, Any] = {name: value for name, value in options.items() if name not in GcsConnector.options}
+    if proxy is not None:
+        extra["session_kwargs"] = {"proxy": proxy, **extra.get("session_kwargs", {})}
     try:
+        if isinstance(token, str) and token.lstrip().startswith("{"):
+            token = json.loads(token)
         fs = gcsfs.GCSFileSystem(
             project=text(options, "project") or "",
             token=token,
-            endpoint_url=endpoint_of(options),
+            endpoint_url=endpoint_of(options) or _SERVICE,
             requester_pays=flag(options, "requester_pays"),
             requests_timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(10.0, timeout), sock_read=timeout),
             use_listings_cache=False,
             skip_instance_cache=True,
             **extra,
         )
-    except (google.auth.exceptions.GoogleAuthError, TypeError, ValueError, OSError) as error:
+    except (google.auth.exceptions.GoogleAuthError, TypeError, ValueError, KeyError, OSError) as error:
         raise Config(f"{url}: gcsfs refuses the options ({type(error).__name__})") from None
-    _turn_retries_off(fs)
-    foreign = (
-        *(HttpError, ChecksumError, aiohttp.ClientError, requests.exceptions.RequestException),
-        *(google.auth.exceptions.GoogleAuthError, OSError, ValueError, RuntimeError),
-    )
-    root = f"{url.authority}/{url.key}" if url.key else url.authority
-    remedies = Remedies(large="commit", creates=True, foreign=foreign, details=_details, buckets=True)
-    return FsspecStore(url, fs, root, Traits(conditional_put=True, conditional_get=True), remedies)
+    return fs, f"{url.authority}/{url.key}" if url.key else url.authority
 
 
 def _turn_retries_off(fs: Any) -> None:

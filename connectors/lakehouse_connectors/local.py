@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from lakehouse.errors import Config
 from lakehouse.fsspec_store import FsspecStore
@@ -20,13 +21,17 @@ class LocalConnector:
     options: frozenset[str] = frozenset()
 
     def open(self, url: Url, options: Mapping[str, object], transport: str) -> Store:
+        if transport != "fsspec" and not options:
+            return LocalStore(url)
+        return FsspecStore(url, *self.filesystem(url, options), Traits(conditional_get=True))
+
+    def filesystem(self, url: Url, options: Mapping[str, object]) -> tuple[Any, str]:
+        """fsspec's local file system and the path of ``url``."""
         if options:
             raise Config(f"{url}: a folder takes no options ({', '.join(sorted(options))})")
-        if transport != "fsspec":
-            return LocalStore(url)
         import fsspec
 
-        return FsspecStore(url, fsspec.filesystem("file"), f"/{url.key}", Traits(conditional_get=True))
+        return fsspec.filesystem("file"), f"/{url.key}"
 
 
 CONNECTOR = LocalConnector()

@@ -20,18 +20,21 @@ class MemoryConnector:
     options: frozenset[str] = frozenset()
 
     def open(self, url: Url, options: Mapping[str, object], transport: str) -> Store:  # noqa: ARG002 - fsspec's, either way
-        from fsspec.implementations.memory import MemoryFileSystem
-
-        if options:
-            raise Config(f"{url}: memory takes no options ({', '.join(sorted(options))})")
-        fs = MemoryFileSystem()
+        fs, root = self.filesystem(url, options)
 
         def details(info: Mapping[str, Any]) -> Details:
             return Details(f"{info.get('size')}-{fs.modified(info['name']).isoformat()}")
 
-        root = "/" + "/".join(part for part in (url.authority, url.key) if part)
         traits = Traits(conditional_put=True, conditional_get=True)
         return FsspecStore(url, fs, root, traits, Remedies(large="whole", details=details, in_memory=True))
+
+    def filesystem(self, url: Url, options: Mapping[str, object]) -> tuple[Any, str]:
+        """fsspec's file system in memory and the path of ``url`` in it."""
+        from fsspec.implementations.memory import MemoryFileSystem
+
+        if options:
+            raise Config(f"{url}: memory takes no options ({', '.join(sorted(options))})")
+        return MemoryFileSystem(), "/" + "/".join(part for part in (url.authority, url.key) if part)
 
 
 CONNECTOR = MemoryConnector()

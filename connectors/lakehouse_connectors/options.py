@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -11,7 +13,17 @@ from lakehouse.errors import Config
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
 
-__all__ = ["TIMEOUT_SECONDS", "endpoint_of", "flag", "is_plain_http", "number", "text", "tls_and_proxy", "unknown"]
+__all__ = [
+    "TIMEOUT_SECONDS",
+    "endpoint_of",
+    "flag",
+    "fsspec_configuration",
+    "is_plain_http",
+    "number",
+    "text",
+    "tls_and_proxy",
+    "unknown",
+]
 
 TIMEOUT_SECONDS = 30.0
 
@@ -88,3 +100,20 @@ def endpoint_of(options: Mapping[str, object], name: str = "endpoint_url") -> st
 def unknown(options: Mapping[str, object], known: frozenset[str]) -> list[str]:
     """The options that only fsspec can take, in order."""
     return sorted(name for name in options if name not in known)
+
+
+def fsspec_configuration(protocols: tuple[str, ...]) -> dict[str, object]:
+    """What fsspec's own configuration says of these protocols: its files, FSSPEC_… variables, or what a program set in it.
+
+    fsspec is not loaded where none of these can be.
+    """
+    folder = os.environ.get("FSSPEC_CONFIG_DIR") or os.path.expanduser("~/.config/fsspec")
+    named = any(name.startswith("FSSPEC_") for name in os.environ)
+    if "fsspec.config" not in sys.modules and not named and not os.path.isdir(folder):
+        return {}
+    from fsspec.config import conf
+
+    found: dict[str, object] = {}
+    for protocol in protocols:
+        found.update(conf.get(protocol, {}))
+    return found
