@@ -298,3 +298,19 @@ def test_an_archived_blob_is_named_and_not_tried_again(server: Recorder, transpo
             store.get("x")
         assert not caught.value.transient
         assert len(server.of("GET")) == 1
+
+
+@both_transports
+def test_azurite_refuses_a_blob_of_the_archive_tier(azurite: Any, transport: str) -> None:
+    from azure.storage.blob import BlobClient
+
+    container = f"tier-{uuid.uuid4().hex[:12]}"
+    azurite.make_container(container)
+    options: dict[str, object] = {"connection_string": azurite.connection_string}
+    store = opened(transport, f"az://{container}/t", **options)
+    put(store)
+    with BlobClient.from_connection_string(azurite.connection_string, container, "t/x") as blob:
+        blob.set_standard_blob_tier("Archive")
+    assert store.head("x").size == 5
+    with pytest.raises(Transfer, match="archived; restore it first"):
+        store.get("x")
