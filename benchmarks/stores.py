@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -103,7 +105,9 @@ def write_settings(folder: Path, sides: Iterable[Side]) -> dict[str, str]:
 
 @contextmanager
 def both(source: Opener, target: Opener, folder: Path) -> Iterator[tuple[Side, Side, dict[str, str]]]:
-    """Both sides, open, and the environment by which the programs find them."""
+    """Both sides, open, and the environment by which the programs find them. A benchmark that is ended stops its servers, too:
+    they hold gigabytes."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with contextmanager(source)("one", folder) as one, contextmanager(target)("two", folder) as two:
         yield one, two, write_settings(folder, (one, two))
 
