@@ -138,9 +138,10 @@ def _bucket(url: Url, options: Mapping[str, object]) -> _Bucket:
     options = spellings.s3(options)
     if not any(options.get(name) for name in _CREDENTIALS):
         options = {**spellings.s3(fsspec_configuration(("s3", "s3a"))), **options}
-    if (text(options, "key") is None) != (text(options, "secret") is None):
-        raise Config(f"{url}: the options key and secret go together")
-    own = text(options, "key") is not None
+    key, secret, token = (text(options, name) for name in ("key", "secret", "token"))
+    if (key is None) != (secret is None) or (token is not None and key is None):
+        raise Config(f"{url}: the options key and secret (and a token with them) go together")
+    own = key is not None
     stated = None if own else os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     region = text(options, "region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     keys, session = (None, None) if flag(options, "anon") else _keys_or_session(url, options)

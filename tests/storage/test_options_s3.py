@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lakehouse.connect import open_store
 from lakehouse.errors import Config, NotFound, Transfer
@@ -83,6 +85,12 @@ def test_token_is_the_session_token_and_is_signed(server: Recorder, transport: s
     (request,) = server.of("PUT")
     assert request.headers["x-amz-security-token"] == "our-session"
     assert "x-amz-security-token" in request.signed_headers
+
+
+@both_transports
+def test_a_session_token_alone_is_refused(transport: str) -> None:
+    with pytest.raises(Config, match="go together"):
+        opened(transport, token="our-session")
 
 
 @both_transports
@@ -448,6 +456,33 @@ def test_s3fs_spellings_are_ours_where_they_mean_the_same(theirs: dict[str, obje
     before = json.dumps(theirs)
     assert spellings.s3(theirs) == ours
     assert json.dumps(theirs) == before
+
+
+_WORDS = st.sampled_from(["http://h", "private", "requester", "aws:kms", "AES256", "path", "x"])
+_TABLES = {
+    "client_kwargs": st.dictionaries(st.sampled_from(["endpoint_url", "region_name", "aws_session_token"]), _WORDS)
+    | st.fixed_dictionaries({"verify": st.booleans() | _WORDS}),
+    "config_kwargs": st.fixed_dictionaries(
+        {}, optional={"proxies": st.dictionaries(st.sampled_from(["http", "https"]), _WORDS), "tcp_keepalive": st.booleans()}
+    ),
+    "s3_additional_kwargs": st.dictionaries(
+        st.sampled_from(["StorageClass", "ACL", "SSEKMSKeyId", "ServerSideEncryption", "RequestPayer"]), _WORDS
+    ),
+}
+OPTIONS = st.fixed_dictionaries({}, optional={**_TABLES, "region": _WORDS, "acl": _WORDS, "max_concurrency": st.integers()})
+
+
+@given(OPTIONS)
+def test_what_is_in_our_spelling_stays_as_it_is_and_an_option_of_its_own_is_never_lost(options: dict[str, Any]) -> None:
+    found = spellings.s3(options)
+    assert spellings.s3(found) == found
+    for name in ("region", "acl", "max_concurrency"):
+        if name in options:
+            assert found[name] == options[name]
+    for name in _TABLES:
+        left = found.get(name, {})
+        assert isinstance(left, dict)
+        assert left.items() <= options.get(name, {}).items()
 
 
 @pytest.mark.parametrize("options", [{"key": "a", "username": "b"}, {"secret": "a", "password": "b"}, {"client_kwargs": "x"}])
