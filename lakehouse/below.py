@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from lakehouse.store import ObjectInfo, Store, Traits
+from lakehouse.store import ObjectInfo, ServerCopy, Store, Traits
 
 __all__ = ["Below"]
 
@@ -25,7 +25,13 @@ class Below:
 
     @property
     def traits(self) -> Traits:
-        return replace(self._store.traits, set_modified=None)
+        traits = self._store.traits
+        return replace(
+            traits,
+            set_modified=None,
+            copy=self._copied_by(traits.copy) if traits.copy else None,
+            stated_sha256=self._stated_by(traits.stated_sha256) if traits.stated_sha256 else None,
+        )
 
     def list(self, prefix: str = "", *, after: str | None = None, recursive: bool = True) -> Iterator[ObjectInfo]:
         start = None if after is None else self._path(after)
@@ -43,6 +49,15 @@ class Below:
 
     def delete(self, path: str) -> None:
         self._store.delete(self._path(path))
+
+    def _copied_by(self, copy: ServerCopy) -> ServerCopy:
+        def copied(source_url: str, info: ObjectInfo, path: str, /, *, if_absent: bool = True) -> ObjectInfo:
+            return self._seen(copy(source_url, info, self._path(path), if_absent=if_absent))
+
+        return copied
+
+    def _stated_by(self, stated: Callable[[ObjectInfo], str | None]) -> Callable[[ObjectInfo], str | None]:
+        return lambda info: stated(replace(info, path=self._path(info.path)))
 
     def _path(self, path: str) -> str:
         return f"{self._folder}/{path}"

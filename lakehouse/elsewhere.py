@@ -14,6 +14,8 @@ __all__ = ["Elsewhere"]
 class Elsewhere:
     """``store``, and for each whole address the store and path that ``find`` gives. Listings are of ``store`` alone.
 
+    So are its `Traits`: ``service`` and ``stated_sha256`` say nothing of an object at a whole address.
+
     ``find`` raises `Unsupported` for an address that nothing permits.
     """
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from lakehouse.errors import Conflict, NotFound
-from lakehouse.store import ObjectInfo, Store, Traits
+from lakehouse.store import ObjectInfo, ServerCopy, Store, Traits
 from lakehouse.table import Written
 
 __all__ = ["Mending"]
 
 
 class Mending:
-    """``store`` without the objects ``damaged`` (by path). Putting one overwrites it, while it is still what was noted."""
+    """``store`` without the objects ``damaged`` (by path).
+
+    Putting one, or copying to it, overwrites it, while it is still what was noted.
+    """
 
     def __init__(self, store: Store, damaged: Mapping[str, Written]) -> None:
         self._store, self._damaged = store, dict(damaged)
@@ -26,7 +30,8 @@ class Mending:
 
     @property
     def traits(self) -> Traits:
-        return self._store.traits
+        traits = self._store.traits
+        return replace(traits, copy=self._copied_by(traits.copy)) if traits.copy else traits
 
     def list(self, prefix: str = "", *, after: str | None = None, recursive: bool = True) -> Iterator[ObjectInfo]:
         found = self._store.list(prefix, after=after, recursive=recursive)
@@ -41,18 +46,31 @@ class Mending:
         return self._store.get(path, start=start, end=end, if_match=if_match)
 
     def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
-        noted = self._damaged.get(path)
-        if noted is None:
-            return self._store.put(path, data, size=size, if_absent=if_absent)
-        there = self._store.head(path)
-        if (there.size, there.etag) != (noted.size, noted.target_etag):
-            raise Conflict(f"{self.url}/{path}: was changed by somebody else since we found it damaged; nothing was overwritten")
-        put = self._store.put(path, data, size=size)
-        del self._damaged[path]
-        return put
+        return self._mended(path, lambda damaged: self._store.put(path, data, size=size, if_absent=if_absent and not damaged))
 
     def delete(self, path: str) -> None:
         self._store.delete(path)
+
+    def _copied_by(self, copy: ServerCopy) -> ServerCopy:
+        def copied(source_url: str, info: ObjectInfo, path: str, /, *, if_absent: bool = True) -> ObjectInfo:
+            return self._mended(path, lambda damaged: copy(source_url, info, path, if_absent=if_absent and not damaged))
+
+        return copied
+
+    def _mended(self, path: str, write: Callable[[bool], ObjectInfo]) -> ObjectInfo:
+        """What ``write`` returns, told whether a damaged object is to be overwritten.
+
+        Raises `Conflict` when that one is no longer what was noted.
+        """
+        noted = self._damaged.get(path)
+        if noted is None:
+            return write(False)
+        there = self._store.head(path)
+        if (there.size, there.etag) != (noted.size, noted.target_etag):
+            raise Conflict(f"{self.url}/{path}: was changed by somebody else since we found it damaged; nothing was overwritten")
+        written = write(True)
+        del self._damaged[path]
+        return written
 
     def _refuse(self, path: str) -> None:
         if path in self._damaged:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from lakehouse.errors import NotFound, Unsupported
 from lakehouse.store import ObjectInfo, Store, Traits
@@ -25,7 +26,7 @@ class OneObject:
 
     @property
     def traits(self) -> Traits:
-        return self._store.traits
+        return replace(self._store.traits, set_modified=None, copy=None)
 
     def list(self, prefix: str = "", *, after: str | None = None, recursive: bool = True) -> Iterator[ObjectInfo]:
         if prefix and not self._name.startswith(f"{prefix}/"):

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from lakehouse.checksum import Checksum
 
-__all__ = ["ObjectFile", "ObjectInfo", "Store", "Traits"]
+__all__ = ["ObjectFile", "ObjectInfo", "ServerCopy", "Store", "Traits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,20 @@ class ObjectInfo:
     modified: datetime | None = None
 
 
+class ServerCopy(Protocol):
+    """Copies an object within a service: no byte of it passes through this process. `Traits.copy` of a store is one."""
+
+    def __call__(self, source_url: str, info: ObjectInfo, path: str, /, *, if_absent: bool = True) -> ObjectInfo:
+        """Copy the object that ``info`` tells of, in a store at ``source_url``, to ``path`` of this store; gives the new object.
+
+        ``info.etag`` (as this kind of store spells etags) pins the object: one that has changed is a `Transfer` error, before
+        or after the copy. With ``if_absent`` an existing object is a `Conflict`, atomically where `Traits.conditional_put` holds.
+        ``checksum`` of the answer is the SHA-256 that the service computed of the whole content at ``path``, else None.
+        Raises `NotFound` for a source that is not there; `Config` and `Transfer` as the methods of a `Store` do.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Traits:
     """What one Store instance (provider, transport and options) promises. Nothing is promised unless a row of data says so.
@@ -40,12 +54,21 @@ class Traits:
     ``conditional_put``: ``put(if_absent=True)`` is atomic, also among writers on other machines.
     ``conditional_get``: ``get(if_match=…)`` fails when the object has changed.
     ``set_modified``: sets the modification time of the object at a path, where a place lets anyone choose it (folders do).
+    ``service``: names the service and the credentials by which the store reaches it, without a secret; ``copy`` takes objects of
+    any store of that same service. None: no copies.
+    ``copy``: the service copies by itself (`ServerCopy`).
+    ``stated_sha256``: what the service states as the SHA-256 (hexadecimal) of an object's whole content, where it computed or
+    checked it when the object was written; None where it states none. Raises as `Store.head` does, and `Transfer` when the
+    object no longer has ``info.etag``.
     """
 
     confirms_put: bool = False
     conditional_put: bool = False
     conditional_get: bool = False
     set_modified: Callable[[str, datetime], None] | None = field(default=None, compare=False, repr=False)
+    service: str | None = field(default=None, compare=False, repr=False)
+    copy: ServerCopy | None = field(default=None, compare=False, repr=False)
+    stated_sha256: Callable[[ObjectInfo], str | None] | None = field(default=None, compare=False, repr=False)
 
 
 class Store(Protocol):

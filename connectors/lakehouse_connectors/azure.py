@@ -13,7 +13,7 @@ from lakehouse.errors import Config
 from lakehouse.fsspec_store import Details, FsspecStore, Remedies
 from lakehouse.store import Store, Traits
 from lakehouse.url import Url
-from lakehouse_connectors import spellings
+from lakehouse_connectors import azure_copy, spellings
 from lakehouse_connectors.options import (
     TIMEOUT_SECONDS,
     endpoint_of,
@@ -161,7 +161,8 @@ def _open_obstore(url: Url, options: Mapping[str, object], account: _Account) ->
         )
         for upload in (False, True)
     )
-    return ObstoreStore(url, readers, _TRAITS, uploads=writers, refused_characters=_REFUSED)
+    traits = azure_copy.declared(_TRAITS, url, account, options, quoted=True)
+    return ObstoreStore(url, readers, traits, uploads=writers, refused_characters=_REFUSED)
 
 
 def _credentials(url: Url, options: Mapping[str, object], account: _Account) -> Any:
@@ -205,7 +206,9 @@ def _open_fsspec(url: Url, options: Mapping[str, object], account: _Account) -> 
     _turn_retries_off(fs)
     foreign = (azure.core.exceptions.AzureError, OSError, ValueError, RuntimeError)
     remedies = Remedies(large="close", creates=True, foreign=foreign, details=_details, buckets=True, refused_characters=_REFUSED)
-    return FsspecStore(url, fs, root, _TRAITS, remedies)
+    plain = not unknown(options, AzureConnector.options)
+    traits = azure_copy.declared(_TRAITS, url, account, options, quoted=False) if plain else _TRAITS
+    return FsspecStore(url, fs, root, traits, remedies)
 
 
 def _file_system(url: Url, options: Mapping[str, object], account: _Account) -> tuple[Any, str]:

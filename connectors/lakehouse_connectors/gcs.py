@@ -16,7 +16,7 @@ from lakehouse.errors import Config
 from lakehouse.fsspec_store import Details, FsspecStore, Remedies
 from lakehouse.store import Store, Traits
 from lakehouse.url import Url
-from lakehouse_connectors import spellings
+from lakehouse_connectors import gcs_copy, spellings
 from lakehouse_connectors.options import (
     TIMEOUT_SECONDS,
     endpoint_of,
@@ -103,6 +103,7 @@ def _open_obstore(url: Url, options: Mapping[str, object]) -> Store:
         for upload in (False, True)
     )
     traits = Traits(conditional_put=True, conditional_get=True)
+    traits = gcs_copy.declared(traits, url, options, lambda: getattr(credentials, "credentials", None), generations=False)
     return ObstoreStore(url, readers, traits, uploads=writers)
 
 
@@ -171,6 +172,8 @@ def _open_fsspec(url: Url, options: Mapping[str, object]) -> Store:
     )
     remedies = Remedies(large="commit", creates=True, foreign=foreign, details=_details, buckets=True)
     traits = Traits(conditional_put=True, conditional_get=True)
+    if not unknown(options, GcsConnector.options):
+        traits = gcs_copy.declared(traits, url, options, lambda: fs.credentials.credentials, generations=True)
     return FsspecStore(url, fs, root, traits, remedies)
 
 

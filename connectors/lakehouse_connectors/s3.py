@@ -18,7 +18,7 @@ from lakehouse.errors import Config
 from lakehouse.fsspec_store import Details, FsspecStore, Remedies
 from lakehouse.store import Store, Traits
 from lakehouse.url import Url
-from lakehouse_connectors import spellings
+from lakehouse_connectors import s3_copy, spellings
 from lakehouse_connectors.options import (
     TIMEOUT_SECONDS,
     endpoint_of,
@@ -61,6 +61,7 @@ class Provider:
     conditional_put: bool
     conditional_get: bool
     path_style: bool
+    server_copy: bool
     reason: str
 
 
@@ -201,6 +202,7 @@ def _open_obstore(bucket: _Bucket) -> Store:
         for upload in (False, True)
     )
     traits = Traits(confirms_put=row.confirms_put, conditional_put=row.conditional_put, conditional_get=row.conditional_get)
+    traits = s3_copy.declared(traits, bucket, _botocore_config(bucket), _object_options(options))
     return ObstoreStore(url, readers, traits, uploads=writers)
 
 
@@ -314,6 +316,8 @@ def _open_fsspec(bucket: _Bucket) -> Store:
     foreign = (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, aiohttp.ClientError, OSError, ValueError)
     remedies = Remedies(large="commit", creates=row.conditional_put, foreign=foreign, details=_details, buckets=True)
     traits = Traits(conditional_put=row.conditional_put, conditional_get=True)
+    if not unknown(bucket.options, S3Connector.options):
+        traits = s3_copy.declared(traits, bucket, _botocore_config(bucket), _object_options(bucket.options))
     return FsspecStore(url, fs, root, traits, remedies)
 
 

@@ -19,27 +19,11 @@ import pytest
 
 from lakehouse.errors import Config, Conflict, LakeError, NotFound, Transfer, Unsupported
 from lakehouse.store import ObjectFile, ObjectInfo, Store
+from lakehouse.testing.copy_suite import ODD_KEYS, CopySuite
 
 __all__ = ["ODD_KEYS", "StoreSuite"]
 
 MIB = 1 << 20
-ODD_KEYS = (
-    "with space.parquet",
-    "p=a%20b/percent%.parquet",
-    "plus+sign/a+b",
-    "hash#mark",
-    "question?mark=1&b=2",
-    "equals=/day=2024-01-01/x",
-    "caf\u00e9-nfc",
-    "cafe\u0301-nfd",
-    "\u65e5\u672c/\U0001f4a7",
-    "quote'\"tick`",
-    "brackets[0]{a}(b)",
-    "star*tilde~dollar$",
-    "back\\slash",
-    "colon:semi;comma,at@pipe|",
-    ".hidden/_under/...dots",
-)
 
 
 class _SourceFailed(Exception):
@@ -57,7 +41,7 @@ def _pattern(size: int) -> bytes:
     return (block * (size // len(block) + 1))[:size]
 
 
-class StoreSuite:
+class StoreSuite(CopySuite):
     """Subclass it, give it a fixture ``store`` (empty at each test), and where they apply the attributes and fixtures below."""
 
     key_count = 2500
@@ -66,16 +50,6 @@ class StoreSuite:
     """How many 16-way races are run."""
     large_size = 25 * MIB
     """Bytes of what is large enough to be sent in parts."""
-    refuses_odd_keys: frozenset[str] = frozenset()
-    """The odd keys that this store may refuse by name (`Unsupported`)."""
-    mangled_by_double: frozenset[str] = frozenset()
-    """The odd keys that the server used for tests stores under another name, whatever the client sends."""
-    secrets: tuple[str, ...] = ()
-    """Texts that no message and no repr may hold."""
-
-    @pytest.fixture
-    def store(self) -> Store:
-        raise NotImplementedError("a subclass provides the store")
 
     @pytest.fixture
     def wrong_credentials(self) -> Store | None:
@@ -401,11 +375,3 @@ class StoreSuite:
             assert store.url in str(caught.value)
             self._assert_no_secret("".join(traceback.format_exception(caught.value)))
         self._assert_no_secret(f"{store!r} {store.url} {store.traits!r}")
-
-    def _assert_no_secret(self, text: str) -> None:
-        assert not [secret for secret in self.secrets if secret in text]
-
-    def _assert_absent(self, store: Store, path: str) -> None:
-        with pytest.raises(NotFound):
-            store.head(path)
-        assert path not in {info.path for info in store.list()}
