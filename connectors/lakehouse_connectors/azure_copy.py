@@ -105,12 +105,26 @@ class AzureCopies:
             if info.etag is not None:
                 asked["source_etag"] = f'"{info.etag.strip(chr(34))}"'
                 asked["source_match_condition"] = MatchConditions.IfNotModified
+            asked.update(self._tier())
             answer = target.start_copy_from_url(source.url, **asked)
             etag = str(answer["etag"])
             if answer["copy_status"] != "success":
                 etag = self._finished(target, str(answer["copy_id"]), names)
             self._check(target, etag, info, names)
         return ObjectInfo(path, info.size, f'"{etag.strip(chr(34))}"' if self._is_quoted else etag.strip('"'))
+
+    def _tier(self) -> dict[str, Any]:
+        """The access tier of what is written, where the options name one."""
+        from azure.storage.blob import StandardBlobTier
+
+        named = text(self._options, "storage_class")
+        if named is None:
+            return {}
+        try:
+            return {"standard_blob_tier": StandardBlobTier(named)}
+        except ValueError:
+            tiers = ", ".join(tier.value for tier in StandardBlobTier)
+            raise Config(f"{self._url}: the option storage_class = {named!r} is none of {tiers}") from None
 
     def _check(self, target: Any, etag: str, info: ObjectInfo, names: Names) -> None:
         """Where nothing pinned the source, its size must still be the one that was looked at."""

@@ -101,8 +101,10 @@ class GcsCopies:
         source, target = (f"b/{_name(url.authority)}/o/{_name(url.key)}" for url in (names.source, names.target))
         address = f"{self._endpoint}/storage/v1/{source}/rewriteTo/{target}"
         asked = {"ifSourceGenerationMatch": generation, **({"ifGenerationMatch": "0"} if if_absent else {})}
+        kept = text(self._options, "storage_class")
+        body = {"storageClass": kept} if kept is not None else None
         for _ in range(MOST_CALLS):
-            answer = self._session().post(address, params=asked, timeout=self._timeout())
+            answer = self._session().post(address, params=asked, json=body, timeout=self._timeout())
             if answer.status_code != 200:
                 raise _Refused(answer.status_code, _reason(answer))
             said: Mapping[str, Any] = answer.json()

@@ -38,9 +38,6 @@ class _Row(Protocol):
     @property
     def server_copy(self) -> bool: ...
 
-    @property
-    def confirms_put(self) -> bool: ...
-
 
 class _Keys(Protocol):
     @property
@@ -89,9 +86,8 @@ def declared(traits: Traits, bucket: Bucket, config: Mapping[str, object], sent:
     who = ["key", bucket.keys.key] if bucket.keys else ["profile", text(bucket.options, "profile")]
     paid = flag(bucket.options, "requester_pays")
     copies = S3Copies(bucket, config, sent)
-    stated = copies.stated_sha256 if bucket.row.confirms_put else None
     service = service_of("s3", bucket.endpoint, bucket.region, paid, *who)
-    return replace(traits, service=service, copy=copies, stated_sha256=stated)
+    return replace(traits, service=service, copy=copies, stated_sha256=copies.stated_sha256)
 
 
 class S3Copies:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import itertools
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import botocore.config
+import botocore.exceptions
 import botocore.session
 import pytest
 
@@ -318,6 +320,12 @@ class TestS3:
         place = s3_place(moto, "moto")
         made = place.copies(place.store.url, put(place.store, "x", b"hello"), "copy")
         assert made.checksum == Checksum("sha256", sha256_hex(b"hello"))
+
+    def test_a_sha256_that_does_not_fit_is_never_stored_so_it_is_never_stated(self, seaweed: Any) -> None:
+        place = s3_place(seaweed, "seaweedfs")
+        wrong = base64.b64encode(hashlib.sha256(b"what was meant").digest()).decode()
+        with pytest.raises(botocore.exceptions.ClientError, match="BadDigest"):
+            place.client.put_object(Bucket=place.name, Key="x", Body=b"what arrived", ChecksumSHA256=wrong)
 
     def test_a_stated_sha256_is_of_the_whole_content_never_of_parts(self, seaweed: Any) -> None:
         """Trap: an ETag or a checksum of parts (…-2) is not one of the content."""

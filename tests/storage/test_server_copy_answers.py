@@ -51,6 +51,7 @@ class Scripted(ThreadingHTTPServer):
     def __init__(self, answers: Callable[[str, str], tuple[int, dict[str, str], bytes]]) -> None:
         super().__init__(("127.0.0.1", 0), _ScriptedHandler)
         self.answers, self.asked = answers, list[tuple[str, str, dict[str, str]]]()
+        self.bodies: list[bytes] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -62,7 +63,7 @@ class _ScriptedHandler(BaseHTTPRequestHandler):
         """Nothing is printed."""
 
     def _serve(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.bodies.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
         self.server.asked.append((self.command, self.path, {name.lower(): text for name, text in self.headers.items()}))
         status, headers, body = self.server.answers(self.command, self.path)
         self.send_response(status)
@@ -172,6 +173,18 @@ class TestGcsRewrite:
             {**conditions, "rewriteToken": "next+1"},
         ]
 
+    def test_the_storage_class_of_the_target_goes_with_the_rewrite(self) -> None:
+        def answers(method: str, path: str) -> tuple[int, dict[str, str], bytes]:
+            if method == "HEAD":
+                return 200, {"ETag": '"e"', "x-goog-generation": "7"}, b""
+            return 200, {}, b'{"done": true, "resource": {"size": "3", "generation": "7"}}'
+
+        with scripted(answers) as server:
+            options = {"endpoint_url": server.url, "storage_class": "NEARLINE"}
+            copies = GcsCopies(parse("gs://two"), options, lambda: None, generations=False)
+            assert copies("gs://one", ObjectInfo("x", 3, '"e"'), "x").etag == '"e"'
+        assert [json.loads(body) for body in server.bodies if body] == [{"storageClass": "NEARLINE"}]
+
     @pytest.mark.parametrize(("generations", "expected"), [(["7", "7"], Conflict), (["7", "9"], Transfer)])
     def test_a_condition_that_does_not_hold_is_told_apart_by_a_look(
         self, generations: list[str], expected: type[Exception]
@@ -248,6 +261,16 @@ class TestAzureCopiesThatGoOn:
         (_, _, deleted) = next(asked for asked in server.asked if asked[0] == "DELETE")
         assert deleted["if-match"] == f'"0x{states[-1]}"'
         assert any("comp=copy" in path for method, path, _ in server.asked if method == "PUT")
+
+    def test_the_access_tier_of_the_target_goes_with_the_copy(self) -> None:
+        with scripted(lambda method, path: (503, {"x-ms-error-code": "ServerBusy"}, b"")) as server:
+            options = {"storage_class": "Cool"}
+            account = Account("acc", f"{server.url}/acc")
+            copies = AzureCopies(parse("abfss://two@acc.dfs.core.windows.net"), account, options, quoted=True)
+            with pytest.raises(Transfer) as caught:
+                copies("abfss://one@acc.dfs.core.windows.net", ObjectInfo("x", 3, '"0x7"'), "x")
+        assert caught.value.retry_after is not None
+        assert [headers["x-ms-access-tier"] for _, _, headers in server.asked] == ["Cool"]
 
     def test_a_shared_access_signature_goes_with_the_source_and_into_no_message(self) -> None:
         with scripted(lambda method, path: (403, {"x-ms-error-code": "AuthorizationFailure"}, b"")) as server:
