@@ -35,7 +35,7 @@ from lakehouse.locations import Locations
 from lakehouse.options import Options
 from lakehouse.receipt import read_latest
 from lakehouse.replica import Replica
-from lakehouse.store import ObjectInfo, Store, Traits
+from lakehouse.store import Buffer, ObjectInfo, Store, Traits
 from lakehouse.sync import replicate
 from lakehouse.table import Held, Staged, TableFile, TableVersion, Terms
 
@@ -72,7 +72,10 @@ class Counting:
         self._count("get")
         return CONTENT[start:end] if self._invents(path) else self.store.get(path, start=start, end=end, if_match=if_match)
 
-    def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
+    def view(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> memoryview:
+        return memoryview(self.get(path, start=start, end=end, if_match=if_match))
+
+    def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
         self._count("put")
         if self._invents(path):
             return ObjectInfo(path, size)

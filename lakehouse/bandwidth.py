@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-import re
 import threading
 import time
 from collections.abc import Callable
 
-from lakehouse.errors import Config, Transfer
+from lakehouse import size_suffix
+from lakehouse.errors import Config
+from lakehouse.parallel import pause
 
-__all__ = ["Bandwidth", "TokenBucket", "parse"]
+__all__ = ["Bandwidth", "TokenBucket", "limits", "parse"]
 
 BUCKET_SECONDS = 1.0
 """A bucket that nobody used holds what flows in this time."""
 
-LONGEST_SLEEP_SECONDS = 0.5
 FIRST_GUESS_BYTES = 64 * 1024
 GUESS_WEIGHT = 1 / 8
-
-_RATE = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(?:([bB])|([kKmMgGtTpP])(?:i[bB]?)?)?")
-_FACTORS = {letter: 1024 ** (power + 1) for power, letter in enumerate("kmgtp")}
 
 
 def parse(text: str) -> tuple[float | None, float | None]:
@@ -40,13 +37,11 @@ def parse(text: str) -> tuple[float | None, float | None]:
 def _rate(part: str, text: str) -> float | None:
     if part.lower() == "off":
         return None
-    match = _RATE.fullmatch(part)
-    if match is None:
+    rate = size_suffix.parse(part)
+    if rate is None:
         raise Config(
             f"bandwidth limit {text!r}: {part!r} is not a rate; write e.g. 10M, 512k, 100B, off or 10M:100k (upload:download)"
         )
-    number, in_bytes, letter = match.groups()
-    rate = float(number) * (1 if in_bytes else _FACTORS[(letter or "k").lower()])
     if rate == 0:
         return None
     if rate < 1 or math.isinf(rate):
@@ -62,36 +57,29 @@ class TokenBucket:
     """
 
     def __init__(
-        self, rate: float, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+        self, rate: float, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = pause
     ) -> None:
         self._rate, self._clock, self._sleep = rate, clock, sleep
         self._lock = threading.Lock()
         self._paid_at = float("-inf")
-        self._stopped = False
 
     def take(self, size: float) -> None:
         """Wait until it is the caller's turn to move ``size`` bytes.
 
         The turn is fixed on arrival, so nobody overtakes and each waiter only sleeps. What ``sleep`` raises is passed on, and the
-        bytes stay charged. Raises `Transfer` after `stop`.
+        bytes stay charged.
         """
         with self._lock:
             now = self._clock()
             begins = max(self._paid_at, now)
             self._paid_at = max(self._paid_at, now - BUCKET_SECONDS) + size / self._rate
-        while (left := begins - self._clock()) > 0 and not self._stopped:
-            self._sleep(min(left, LONGEST_SLEEP_SECONDS))
-        if self._stopped:
-            raise Transfer("stopped while waiting for bandwidth; run again to complete")
+        while (left := begins - self._clock()) > 0:
+            self._sleep(left)
 
     def correct(self, size: float) -> None:
         """Charge ``size`` more bytes (or, negative, less) for what has already moved, without waiting."""
         with self._lock:
             self._paid_at += size / self._rate
-
-    def stop(self) -> None:
-        """End all waiting, at the latest after `LONGEST_SLEEP_SECONDS`, with an error."""
-        self._stopped = True
 
 
 class Bandwidth:
@@ -106,7 +94,7 @@ class Bandwidth:
         download: float | None,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = pause,
     ) -> None:
         for rate in (upload, download):
             if rate is not None and not (0 < rate < math.inf):
@@ -134,11 +122,8 @@ class Bandwidth:
         if guessed:
             self._guess += (size - self._guess) * GUESS_WEIGHT
 
-    def stop(self) -> None:
-        """End all waiting within half a second: those who wait, and who come later, get a `Transfer` error.
 
-        For a run that is interrupted: Ctrl-C reaches the main thread alone, and workers may have minutes to wait.
-        """
-        for bucket in (self._upload, self._download):
-            if bucket is not None:
-                bucket.stop()
+def limits(text: str) -> Bandwidth | None:
+    """The limits that ``text`` states (see `parse`), fresh and full; None where it states none."""
+    upload, download = parse(text)
+    return None if upload is None and download is None else Bandwidth(upload, download)

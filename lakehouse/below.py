@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from lakehouse.store import ObjectInfo, ServerCopy, Store, Traits
+from lakehouse.store import Buffer, ObjectInfo, ServerCopy, Store, Traits
 
 __all__ = ["Below"]
 
@@ -44,7 +44,10 @@ class Below:
     def get(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> bytes:
         return self._store.get(self._path(path), start=start, end=end, if_match=if_match)
 
-    def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
+    def view(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> memoryview:
+        return self._store.view(self._path(path), start=start, end=end, if_match=if_match)
+
+    def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
         return self._seen(self._store.put(self._path(path), data, size=size, if_absent=if_absent))
 
     def delete(self, path: str) -> None:

@@ -24,7 +24,7 @@ class Checksum:
 class Hash(Protocol):
     """The part of hashlib's objects that is used here."""
 
-    def update(self, data: bytes, /) -> object: ...
+    def update(self, data: bytes | memoryview, /) -> object: ...
 
     def hexdigest(self) -> str: ...
 
@@ -52,7 +52,7 @@ class _HexCrc:
     def __init__(self, crc: Hash) -> None:
         self._crc = crc
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: bytes | memoryview, /) -> None:
         self._crc.update(bytes(data))
 
     def hexdigest(self) -> str:

@@ -9,19 +9,25 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import re
+import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from lakehouse.bandwidth import Bandwidth
 from lakehouse.errors import Config
 from lakehouse.fsspec_store import FsspecStore
-from lakehouse.retry import RetryingStore
+from lakehouse.pace import Pace
+from lakehouse.retry import ATTEMPTS, RetryingStore
 from lakehouse.settings import Settings, StoreSettings
 from lakehouse.store import Store, Traits
 from lakehouse.url import Url, parse
 
-__all__ = ["GROUP", "Connector", "catalog_place", "connector", "locate", "open_at", "open_store"]
+__all__ = ["GROUP", "Access", "Connector", "catalog_place", "connector", "locate", "open_at", "open_store"]
 
 GROUP = "lakehouse.connectors"
+_LOCK = threading.Lock()
+_PACES: dict[str, Pace] = {}
 _NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*):(?!//)(.*)", re.DOTALL)
 
 
@@ -50,22 +56,43 @@ class Connector(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a run reaches its stores: further tries of a request that failed (None: as many as is usual), and the limits on
+    bandwidth that they share.
+    """
+
+    retries: int | None = None
+    bandwidth: Bandwidth | None = None
+
+    def retrying(self, store: Store, service: str) -> Store:
+        """``store`` with transient failures tried again, at the pace of all stores of this process on one ``service``."""
+        attempts = ATTEMPTS if self.retries is None else self.retries + 1
+        return RetryingStore(store, attempts=attempts, pace=_pace(service), bandwidth=self.bandwidth)
+
+
 def open_store(place: str, settings: Settings | None = None, *, retries: int | None = None) -> Store:
     """Open ``place``; transient failures are tried again, each up to ``retries`` times.
 
     Raises `Config` for an address or name that leads nowhere. Nothing is requested yet: a bucket that is missing or credentials
     that are refused show in the first request.
     """
-    return open_at(*locate(place, settings), retries=retries)
+    return open_at(*locate(place, settings), Access(retries))
 
 
-def open_at(url: Url, named: StoreSettings | None, *, retries: int | None = None) -> Store:
+def open_at(url: Url, named: StoreSettings | None, access: Access | None = None) -> Store:
     """Open ``url`` with the options of the named store that it was reached by."""
     options = named.resolved_options() if named is not None else {}
     transport = named.transport if named is not None else "auto"
     found = connector(url.scheme)
     opened = found.open(url, options, transport) if found is not None else _generic(url, options)
-    return RetryingStore(opened) if retries is None else RetryingStore(opened, attempts=retries + 1)
+    endpoint = options.get("endpoint_url") or ""
+    return (access or Access()).retrying(opened, f"{url.scheme}://{url.authority} {endpoint}".rstrip())
+
+
+def _pace(service: str) -> Pace:
+    with _LOCK:
+        return _PACES.setdefault(service, Pace(service))
 
 
 def locate(place: str, settings: Settings | None = None) -> tuple[Url, StoreSettings | None]:

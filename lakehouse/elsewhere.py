@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from lakehouse.locations import is_address
-from lakehouse.store import ObjectInfo, Store, Traits
+from lakehouse.store import Buffer, ObjectInfo, Store, Traits
 
 __all__ = ["Elsewhere"]
 
@@ -44,7 +44,11 @@ class Elsewhere:
         store, below = self._at(path)
         return store.get(below, start=start, end=end, if_match=if_match)
 
-    def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
+    def view(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> memoryview:
+        store, below = self._at(path)
+        return store.view(below, start=start, end=end, if_match=if_match)
+
+    def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
         return self._store.put(path, data, size=size, if_absent=if_absent)
 
     def delete(self, path: str) -> None:

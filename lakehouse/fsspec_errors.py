@@ -28,7 +28,7 @@ _UNREACHABLE = re.compile(
     r"Timeout|TimedOut|Connect|Disconnect|Incomplete|Payload|ServiceRequest|ServiceResponse|Proxy|Chunked|RefreshError"
 )
 _NO_KEYS = re.compile(r"Credential|ProfileNotFound|TokenRetrieval|DefaultCredentials|ClientAuthentication")
-THROTTLED_SECONDS = 0.5
+THROTTLED_SECONDS = 0.0
 
 
 def translated(error: BaseException, where: str, store: str, *, listing: bool, writing: bool) -> LakeError:

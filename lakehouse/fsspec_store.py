@@ -17,14 +17,12 @@ from typing import Any, Literal
 from lakehouse.checksum import Checksum
 from lakehouse.errors import Config, Conflict, LakeError, NotFound, Transfer, Unsupported
 from lakehouse.fsspec_errors import translated
-from lakehouse.sized import counted, exactly
-from lakehouse.store import ObjectInfo, Traits
+from lakehouse.sized import PART_BYTES, counted, exactly, part_size
+from lakehouse.store import Buffer, ObjectInfo, Traits
 from lakehouse.url import Url
 
 __all__ = ["Details", "FsspecStore", "Remedies"]
 
-PART_BYTES = 8 << 20
-MOST_PARTS = 10_000
 _PARTIAL = ".lake-partial-"
 _ETAGS = ("ETag", "etag", "e_tag", "mtime", "modified", "created")
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
@@ -126,14 +124,17 @@ class FsspecStore:
                     return bytes(self._fs.cat_file(file))
             return self._range(path, file, start, end, if_match)
 
-    def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
+    def view(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> memoryview:
+        return memoryview(self.get(path, start=start, end=end, if_match=if_match))
+
+    def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
         file = self._file(path)
         where = f"{self._url}/{path}"
         small = size <= PART_BYTES and self._remedies.large != "rename"
-        if if_absent and not isinstance(data, bytes | bytearray | memoryview):
+        if if_absent and not isinstance(data, bytes | memoryview):
             raise TypeError("put(if_absent=True) takes bytes: multipart uploads have no portable condition")
-        if isinstance(data, bytes | bytearray | memoryview) or small or self._remedies.large == "whole":
-            self._put_whole(path, file, exactly(data, size, where), if_absent)
+        if isinstance(data, bytes | memoryview) or small or self._remedies.large == "whole":
+            self._put_whole(path, file, bytes(exactly(data, size, where)), if_absent)
         else:
             self._put_parts(path, file, data, size)
         info = self.head(path)
@@ -188,13 +189,12 @@ class FsspecStore:
                 else:
                     self._fs.pipe_file(file, data)
 
-    def _put_parts(self, path: str, file: str, data: Iterable[bytes], size: int) -> None:
+    def _put_parts(self, path: str, file: str, data: Iterable[Buffer], size: int) -> None:
         if self._remedies.large == "rename":
             self._put_beside(path, file, data, size)
             return
-        part = max(PART_BYTES, -(-size // MOST_PARTS))
         with self._translating(path, writing=True):
-            target = self._fs.open(file, "wb", autocommit=self._remedies.large != "commit", block_size=part)
+            target = self._fs.open(file, "wb", autocommit=self._remedies.large != "commit", block_size=part_size(size))
         try:
             self._copy(path, target, data, size)
             with self._translating(path, writing=True):
@@ -213,7 +213,7 @@ class FsspecStore:
                 target.discard()
         target.buffer = None
 
-    def _put_beside(self, path: str, file: str, data: Iterable[bytes], size: int) -> None:
+    def _put_beside(self, path: str, file: str, data: Iterable[Buffer], size: int) -> None:
         """Write a file of another name in the same folder, then move it: as whole as the file system's rename is."""
         folder, _, _ = file.rpartition("/")
         beside = f"{folder}/{_PARTIAL}{secrets.token_hex(8)}"
@@ -233,7 +233,7 @@ class FsspecStore:
                 self._fs.rm_file(beside)
             raise
 
-    def _copy(self, path: str, target: Any, data: Iterable[bytes], size: int) -> None:
+    def _copy(self, path: str, target: Any, data: Iterable[Buffer], size: int) -> None:
         for chunk in counted(data, size, f"{self._url}/{path}"):
             with self._translating(path, writing=True):
                 target.write(chunk)

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from lakehouse.errors import Config, Conflict, LakeError, NotFound, Transfer, Unsupported
 from lakehouse.sized import counted
-from lakehouse.store import ObjectInfo, Traits
+from lakehouse.store import Buffer, ObjectInfo, Traits
 from lakehouse.url import Url
 
 __all__ = ["LocalStore"]
@@ -76,9 +76,12 @@ class LocalStore:
             raise Transfer(f"{self._url}/{path}: changed while it was read; run again", transient=if_match is None)
         return data
 
-    def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
-        if isinstance(data, bytes | bytearray | memoryview):
-            chunks: Iterable[bytes] = (bytes(data),)
+    def view(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> memoryview:
+        return memoryview(self.get(path, start=start, end=end, if_match=if_match))
+
+    def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
+        if isinstance(data, bytes | memoryview):
+            chunks: Iterable[Buffer] = (data,)
         elif if_absent:
             raise TypeError("put(if_absent=True) takes bytes: multipart uploads have no portable condition")
         else:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from lakehouse.errors import Conflict, NotFound
-from lakehouse.store import ObjectInfo, ServerCopy, Store, Traits
+from lakehouse.store import Buffer, ObjectInfo, ServerCopy, Store, Traits
 from lakehouse.table import Written
 
 __all__ = ["Mending"]
@@ -45,7 +45,11 @@ class Mending:
         self._refuse(path)
         return self._store.get(path, start=start, end=end, if_match=if_match)
 
-    def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
+    def view(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> memoryview:
+        self._refuse(path)
+        return self._store.view(path, start=start, end=end, if_match=if_match)
+
+    def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
         return self._mended(path, lambda damaged: self._store.put(path, data, size=size, if_absent=if_absent and not damaged))
 
     def delete(self, path: str) -> None:

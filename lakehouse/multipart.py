@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import obstore
 
 from lakehouse.sized import counted
+from lakehouse.store import Buffer
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -48,11 +49,12 @@ _LOOP = _Loop()
 class _Upload:
     """One running upload. All methods but `__init__` run on the event loop."""
 
-    def __init__(self, store: ObjectStore, key: str, part_bytes: int, in_flight: int) -> None:
+    def __init__(self, store: ObjectStore, key: str, part_bytes: int, in_flight: int, attributes: Mapping[str, str]) -> None:
         self._store, self._key, self._part_bytes, self._in_flight = store, key, part_bytes, in_flight
+        self._attributes = dict(attributes)
 
     async def start(self) -> None:
-        self._chunks: asyncio.Queue[bytes | _Aborted | None] = asyncio.Queue(maxsize=1)
+        self._chunks: asyncio.Queue[Buffer | _Aborted | None] = asyncio.Queue(maxsize=1)
         self._task = asyncio.create_task(self._send())
 
     async def _send(self) -> str | None:
@@ -60,19 +62,20 @@ class _Upload:
             self._store,
             self._key,
             self._received(),
+            attributes=self._attributes or None,
             use_multipart=True,
             chunk_size=self._part_bytes,
             max_concurrency=self._in_flight,
         )
         return result["e_tag"]
 
-    async def _received(self) -> AsyncIterator[bytes]:
+    async def _received(self) -> AsyncIterator[Buffer]:
         while (chunk := await self._chunks.get()) is not None:
             if isinstance(chunk, _Aborted):
                 raise chunk
             yield chunk
 
-    async def offer(self, chunk: bytes | _Aborted | None) -> bool:
+    async def offer(self, chunk: Buffer | _Aborted | None) -> bool:
         """Hand one chunk over when there is room; False when the upload has already failed."""
         waiting = asyncio.ensure_future(self._chunks.put(chunk))
         await asyncio.wait({waiting, self._task}, return_when=asyncio.FIRST_COMPLETED)
@@ -91,19 +94,27 @@ class _Upload:
 
 
 def upload(
-    store: ObjectStore, key: str, data: Iterable[bytes], *, size: int, part_bytes: int, in_flight: int, where: str
+    store: ObjectStore,
+    key: str,
+    data: Iterable[Buffer],
+    *,
+    size: int,
+    part_bytes: int,
+    in_flight: int,
+    where: str,
+    attributes: Mapping[str, str],
 ) -> str | None:
     """Send ``data``, which must hold exactly ``size`` bytes, as the object ``key``; returns its etag.
 
     What ``data`` raises is passed on after the upload was aborted; a wrong size is a `Transfer` error, before anything is
-    published. obstore's own exceptions pass through untranslated.
+    published. obstore's own exceptions pass through untranslated. ``attributes`` are obstore's, of the object.
     """
     loop = _LOOP.get()
-    running = _Upload(store, key, part_bytes, in_flight)
+    running = _Upload(store, key, part_bytes, in_flight, attributes)
     asyncio.run_coroutine_threadsafe(running.start(), loop).result()
     try:
         for chunk in counted(data, size, where):
-            if not asyncio.run_coroutine_threadsafe(running.offer(bytes(chunk)), loop).result():
+            if not asyncio.run_coroutine_threadsafe(running.offer(chunk), loop).result():
                 return asyncio.run_coroutine_threadsafe(running.result(), loop).result()
     except BaseException:
         asyncio.run_coroutine_threadsafe(running.abort(), loop).result()

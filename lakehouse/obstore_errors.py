@@ -33,8 +33,8 @@ _WRONG_KEYS = (
 _ARCHIVED = ("InvalidObjectState", "BlobArchived", "BlobBeingRehydrated")
 _THROTTLED = ("SlowDown", "ServerBusy", "TooManyRequests", "RequestLimitExceeded")
 _BUSY = ("ConditionalRequestConflict", "OperationAborted", "RequestTimeout", "InternalError", "OperationTimedOut")
-THROTTLED_SECONDS = 0.5
-"""obstore does not tell the Retry-After header: a throttling answer counts as one that asked for this long."""
+THROTTLED_SECONDS = 0.0
+"""obstore does not tell the Retry-After header: a throttling answer asks for patience, and names no time."""
 
 
 def status_of(error: BaseException) -> int | None:

@@ -10,7 +10,7 @@ and a plain iterator may not call obstore itself ("cannot start a runtime from w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -20,22 +20,18 @@ from obstore.exceptions import NotSupportedError
 from lakehouse.errors import Conflict, NotFound, Transfer, Unsupported
 from lakehouse.multipart import upload
 from lakehouse.obstore_errors import FOREIGN, is_beyond_end, status_of, translated
-from lakehouse.sized import exactly
-from lakehouse.store import ObjectInfo, Traits
+from lakehouse.sized import PART_BYTES, PARTS_IN_FLIGHT, exactly, part_size
+from lakehouse.store import Buffer, ObjectInfo, Traits
 from lakehouse.url import Url
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, ObjectMeta
+    from obstore import GetOptions, ObjectMeta, PutMode
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
-__all__ = ["PART_BYTES", "RETRIES_OFF", "ObstoreStore", "client_options", "part_size"]
+__all__ = ["RETRIES_OFF", "ObstoreStore", "client_options"]
 
-PART_BYTES = 8 << 20
-MOST_PARTS = 10_000
-PARTS_IN_FLIGHT = 2
 UPLOAD_PATIENCE = 10
 RETRIES_OFF: RetryConfig = {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
-_MIB = 1 << 20
 
 
 def client_options(timeout_seconds: float, *, allow_http: bool = False, upload: bool = False) -> ClientConfig:
@@ -53,23 +49,25 @@ def client_options(timeout_seconds: float, *, allow_http: bool = False, upload: 
     }
 
 
-def part_size(size: int) -> int:
-    """Bytes a part, so that 10,000 parts (S3's limit) hold ``size`` bytes: 8 MiB, or more in whole MiB."""
-    needed = -(-size // MOST_PARTS)
-    return max(PART_BYTES, -(-needed // _MIB) * _MIB)
-
-
 class ObstoreStore:
     """Objects of one bucket or container below ``url``.
 
     ``store`` and ``uploads`` are obstore stores at the bucket's root, without a prefix of their own, differing only in their
-    time limits. ``refused_characters`` are those that the service would change in a key without a word.
+    time limits. ``refused_characters`` are those that the service would change in a key without a word. ``attributes`` are
+    obstore's (``Storage-Class``), sent with every object that is written.
     """
 
     def __init__(
-        self, url: Url, store: ObjectStore, traits: Traits, *, uploads: ObjectStore | None = None, refused_characters: str = ""
+        self,
+        url: Url,
+        store: ObjectStore,
+        traits: Traits,
+        *,
+        uploads: ObjectStore | None = None,
+        refused_characters: str = "",
+        attributes: Mapping[str, str] | None = None,
     ) -> None:
-        self._refused = refused_characters
+        self._refused, self._attributes = refused_characters, dict(attributes or {})
         self._url, self._text, self._traits = url, str(url), traits
         self._store, self._uploads = store, uploads or store
         self._root = f"{url.key}/" if url.key else ""
@@ -109,9 +107,12 @@ class ObstoreStore:
         return self._info(meta)
 
     def get(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> bytes:
+        return self.view(path, start=start, end=end, if_match=if_match).tobytes()
+
+    def view(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> memoryview:
         key = self._key(path)
         if end is not None and end <= start:
-            return b""
+            return memoryview(b"")
         options: GetOptions = {}
         if end is not None:
             options["range"] = (start, end)
@@ -122,7 +123,7 @@ class ObstoreStore:
         try:
             result = obstore.get(self._store, key, options=options)
             first, last = result.range
-            data = result.buffer().to_bytes()
+            data = memoryview(result.buffer())
         except FOREIGN as error:
             if is_beyond_end(error):
                 return self._beyond_end(path, start, if_match)
@@ -132,11 +133,11 @@ class ObstoreStore:
             raise Transfer(f"{self._text}/{path}: {len(data)} bytes arrived of {last - first} announced", transient=True)
         return data
 
-    def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
+    def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
         key = self._key(path)
-        if if_absent and not isinstance(data, bytes | bytearray | memoryview):
+        if if_absent and not isinstance(data, bytes | memoryview):
             raise TypeError("put(if_absent=True) takes bytes: multipart uploads have no portable condition")
-        if isinstance(data, bytes | bytearray | memoryview) or size <= PART_BYTES:
+        if isinstance(data, bytes | memoryview) or size <= PART_BYTES:
             return self._put_whole(path, key, exactly(data, size, f"{self._text}/{path}"), if_absent)
         try:
             etag = upload(
@@ -147,6 +148,7 @@ class ObstoreStore:
                 part_bytes=part_size(size),
                 in_flight=PARTS_IN_FLIGHT,
                 where=f"{self._text}/{path}",
+                attributes=self._attributes,
             )
         except FOREIGN as error:
             raise self._translated(error, path, writing=True) from None
@@ -160,17 +162,19 @@ class ObstoreStore:
             if not isinstance(failure, NotFound):
                 raise failure from None
 
-    def _put_whole(self, path: str, key: str, data: bytes, if_absent: bool) -> ObjectInfo:
+    def _put_whole(self, path: str, key: str, data: Buffer, if_absent: bool) -> ObjectInfo:
         if if_absent and not self._traits.conditional_put:
             self._refuse_existing(path)
+        attributes = self._attributes or None
         try:
             try:
-                result = obstore.put(self._uploads, key, data, mode="create" if if_absent else "overwrite", use_multipart=False)
+                mode: PutMode = "create" if if_absent else "overwrite"
+                result = obstore.put(self._uploads, key, data, mode=mode, attributes=attributes, use_multipart=False)
             except FOREIGN as error:
                 unable = isinstance(error, NotSupportedError) or status_of(error) == 501
                 if not (if_absent and unable and not self._traits.conditional_put):
                     raise
-                result = obstore.put(self._uploads, key, data, use_multipart=False)
+                result = obstore.put(self._uploads, key, data, attributes=attributes, use_multipart=False)
         except FOREIGN as error:
             raise self._translated(error, path, writing=True) from None
         self._reached = True
@@ -184,12 +188,12 @@ class ObstoreStore:
             return
         raise Conflict(f"{self._text}/{path}: exists already; it has not been overwritten")
 
-    def _beyond_end(self, path: str, start: int, if_match: str | None) -> bytes:
+    def _beyond_end(self, path: str, start: int, if_match: str | None) -> memoryview:
         """The server refused a range: it begins beyond the end, which is an empty answer, or the object has shrunk."""
         info = self.head(path)
         if info.size > start or (if_match is not None and info.etag != if_match):
             raise Transfer(f"{self._text}/{path}: changed while it was read")
-        return b""
+        return memoryview(b"")
 
     def _walk(self, folder: str, after: str | None) -> Iterator[ObjectInfo]:
         offset = f"{self._root}{after}" if after else None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from lakehouse.errors import NotFound, Unsupported
-from lakehouse.store import ObjectInfo, Store, Traits
+from lakehouse.store import Buffer, ObjectInfo, Store, Traits
 
 __all__ = ["OneObject"]
 
@@ -50,7 +50,11 @@ class OneObject:
         self._check(path)
         return self._store.get(path, start=start, end=end, if_match=if_match)
 
-    def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:  # noqa: ARG002
+    def view(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> memoryview:
+        self._check(path)
+        return self._store.view(path, start=start, end=end, if_match=if_match)
+
+    def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:  # noqa: ARG002
         raise Unsupported(f"{self.url}/{path}: a single file is a source; it cannot be written to")
 
     def delete(self, path: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from lakehouse.connect import Access
+from lakehouse.memory import DEFAULT_BYTES
+from lakehouse.ranges import Limits
 from lakehouse.receipt import Level
 
 __all__ = ["Options"]
@@ -15,7 +18,8 @@ class Options:
 
     ``version``: pin this one instead of the newest. ``level``: how much must be proven before anything is published.
     ``checksum``: hash what is kept, too. ``delete`` and ``in_place`` (plain files only): remove what the source no longer
-    has, overwrite what it changed under the same name. ``workers``: objects in flight.
+    has, overwrite what it changed under the same name. ``workers``: objects in flight. ``memory``: what they may take, in bytes.
+    ``access``: tries and bandwidth.
 
     ``maps``: (stated, actual) places of files that the metadata states elsewhere. ``external``: prefixes of stated files that
     may be read though they lie outside the source's bucket. ``location`` (Iceberg): the address by which readers know the target.
@@ -29,9 +33,16 @@ class Options:
     delete: bool = False
     in_place: bool = False
     workers: int = 16
+    memory: int = DEFAULT_BYTES
+    access: Access = field(default_factory=Access)
     maps: tuple[tuple[str, str], ...] = ()
     external: tuple[str, ...] = ()
     location: str | None = None
     history: str = "all"
     skip_broken_history: bool = False
     register: str | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """What may be in flight."""
+        return Limits(self.workers, self.memory)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from lakehouse.errors import Config, Conflict, NotFound, Transfer
+from lakehouse.parallel import pause
 
 __all__ = ["Pace", "Turn"]
 
@@ -44,7 +45,7 @@ class Pace:
         *,
         most: int | None = None,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = pause,
     ) -> None:
         if most is not None and most < 1:
             raise Config(f"{service}: at most {most} calls in flight would never end; allow 1 or more")

@@ -1,35 +1,53 @@
-"""Reading large objects in ranges: some ahead of the others, hashed in order, within one limit on memory."""
+"""Reading objects whole or in ranges: some ahead of the others, hashed in order, within one limit on memory."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Semaphore
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Event
 from types import TracebackType
 
 from lakehouse.checksum import Hash, hasher
 from lakehouse.errors import Transfer
+from lakehouse.memory import DEFAULT_BYTES, Memory
+from lakehouse.parallel import threads
+from lakehouse.sized import PARTS_IN_FLIGHT, part_size
 from lakehouse.store import ObjectInfo, Store
 
-__all__ = ["RANGE_SIZE", "SMALL_SIZE", "RangePool", "Ranges", "digests_of"]
+__all__ = ["RANGE_SIZE", "SMALL_SIZE", "Limits", "RangePool", "Ranges", "digests_of"]
 
 SMALL_SIZE = 8 * 1024 * 1024
 """Objects up to this many bytes travel as one get and one put."""
 
 RANGE_SIZE = 8 * 1024 * 1024
-READ_AHEAD = 2
-LARGE_AT_ONCE = 4
-"""Large objects on their way at the same time; each is read, and sent, in parallel parts of its own."""
+LEAST_AHEAD = 2
+MOST_AHEAD = 8
+"""Ranges of one object that are asked for before they are needed: the first two always, more while memory is free."""
+
+SLACK = 2
+"""Memory that a buffer costs, in its own size: allocators keep about as much again in the arenas of many threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a run may have in flight: ``workers`` objects, which hold at most ``memory`` bytes."""
+
+    workers: int = 16
+    memory: int = DEFAULT_BYTES
 
 
 class RangePool:
-    """The threads that read ranges and the limits that all large objects of a run share. A context manager."""
+    """The threads that read ranges and the memory that all objects of a run share. A context manager.
 
-    def __init__(self, workers: int) -> None:
-        self.threads = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="lake-ranges")
-        self.budget = Semaphore(LARGE_AT_ONCE * READ_AHEAD)
-        self.large = Semaphore(LARGE_AT_ONCE)
+    ``stop`` is set when the run is given up.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.memory, self.stop = Memory(limits.memory), Event()
+        self.threads = threads(max(limits.workers, LEAST_AHEAD), self.stop, "lake-ranges")
 
     def __enter__(self) -> RangePool:
         return self
@@ -37,15 +55,29 @@ class RangePool:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.threads.shutdown()
 
+    @contextmanager
+    def small(self, size: int) -> Iterator[None]:
+        """Hold the memory of one object of ``size`` bytes that is read whole."""
+        with self.memory.taking(SLACK * size):
+            yield
+
+    @contextmanager
+    def large(self, size: int, *, sent: bool) -> Iterator[None]:
+        """Hold the memory of one object that is read in ranges (some ahead, one hashed, one handed on) and ``sent`` in parts."""
+        buffers = (LEAST_AHEAD + 2) * RANGE_SIZE + (PARTS_IN_FLIGHT * part_size(size) if sent else 0)
+        with self.memory.taking(SLACK * buffers):
+            yield
+
     def digests(self, store: Store, info: ObjectInfo, algorithms: Iterable[str] = ("sha256",)) -> dict[str, str]:
         """Read a whole object and give its digests by algorithm (hexadecimal)."""
         if info.size <= SMALL_SIZE:
-            data = store.get(info.path, if_match=info.etag)
-            if len(data) != info.size:
-                raise Transfer(f"{store.url}/{info.path}: {len(data)} of {info.size} bytes were read; it changed meanwhile")
-            return digests_of(data, algorithms)
+            with self.small(info.size):
+                data = store.view(info.path, if_match=info.etag)
+                if len(data) != info.size:
+                    raise Transfer(f"{store.url}/{info.path}: {len(data)} of {info.size} bytes were read; it changed meanwhile")
+                return digests_of(data, algorithms)
         ranges = Ranges(store, info, self, algorithms)
-        with self.large:
+        with self.large(info.size, sent=False):
             for _ in ranges:
                 pass
         return ranges.hexdigests
@@ -54,8 +86,8 @@ class RangePool:
 class Ranges:
     """The bytes of one object as an iterable of ranges, each conditional on the etag that ``info`` has.
 
-    Iterating again reads again (a put that is tried again), and starts the hashes anew. ``hexdigests`` is complete after a
-    whole iteration. Raises `Transfer` when the object changed.
+    Whoever iterates holds `RangePool.large`. Iterating again reads again (a put that is tried again), and starts the hashes
+    anew. ``hexdigests`` is complete after a whole iteration. Raises `Transfer` when the object changed.
     """
 
     def __init__(self, store: Store, info: ObjectInfo, pool: RangePool, algorithms: Iterable[str] = ("sha256",)) -> None:
@@ -63,50 +95,66 @@ class Ranges:
         self._algorithms = tuple(algorithms)
         self.hexdigests: dict[str, str] = {}
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[memoryview]:
         hashes = _hashes(self._algorithms)
         starts = iter(range(0, self._info.size, RANGE_SIZE))
-        ahead: deque[Future[bytes]] = deque()
+        ahead: deque[_Range] = deque()
         try:
-            self._read_ahead(starts, ahead)
-            while ahead:
-                try:
-                    data = ahead.popleft().result()
-                finally:
-                    self._pool.budget.release()
+            while True:
+                self._read_ahead(starts, ahead)
+                if not ahead:
+                    break
+                data = ahead[0].result()
+                ahead.popleft().done()
                 self._read_ahead(starts, ahead)
                 for made in hashes.values():
                     made.update(data)
                 yield data
         finally:
-            for future in ahead:
-                future.cancel()
-            for future in ahead:
-                if not future.cancelled():
-                    future.exception()
-                self._pool.budget.release()
+            for late in ahead:
+                late.cancel()
         self.hexdigests = {name: made.hexdigest() for name, made in hashes.items()}
 
-    def _read_ahead(self, starts: Iterator[int], ahead: deque[Future[bytes]]) -> None:
-        """Ask for ranges up to the window. The first waits for room in the budget, further ones only take what is free."""
-        while len(ahead) < READ_AHEAD:
-            if not self._pool.budget.acquire(blocking=not ahead):
+    def _read_ahead(self, starts: Iterator[int], ahead: deque[_Range]) -> None:
+        """Ask for ranges up to the window: the first ones are paid for, further ones take memory that nobody needs."""
+        while len(ahead) < MOST_AHEAD:
+            extra = SLACK * RANGE_SIZE if len(ahead) >= LEAST_AHEAD else 0
+            if extra and not self._pool.memory.take_now(extra):
                 return
             start = next(starts, None)
             if start is None:
-                self._pool.budget.release()
+                self._pool.memory.give(extra)
                 return
-            ahead.append(self._pool.threads.submit(self._range, start))
+            ahead.append(_Range(self._pool.threads.submit(self._range, start), self._pool.memory, extra))
 
-    def _range(self, start: int) -> bytes:
+    def _range(self, start: int) -> memoryview:
         end = min(start + RANGE_SIZE, self._info.size)
-        data = self._store.get(self._info.path, start=start, end=end, if_match=self._info.etag)
+        data = self._store.view(self._info.path, start=start, end=end, if_match=self._info.etag)
         if len(data) != end - start:
             raise Transfer(f"{self._store.url}/{self._info.path}: the object became shorter while it was read")
         return data
 
 
-def digests_of(data: bytes, algorithms: Iterable[str]) -> dict[str, str]:
+class _Range:
+    """A range on its way, and the memory that it holds beyond what its object has."""
+
+    def __init__(self, future: Future[memoryview], memory: Memory, extra: int) -> None:
+        self._future, self._memory, self._extra = future, memory, extra
+
+    def result(self) -> memoryview:
+        return self._future.result()
+
+    def done(self) -> None:
+        self._memory.give(self._extra)
+
+    def cancel(self) -> None:
+        """Give it up: what has begun is waited for."""
+        if not self._future.cancel():
+            self._future.exception()
+        self.done()
+
+
+def digests_of(data: bytes | memoryview, algorithms: Iterable[str]) -> dict[str, str]:
     """The digests of ``data`` by algorithm; what cannot be computed here is left out, and then counts as not checked."""
     hashes = _hashes(algorithms)
     for made in hashes.values():

@@ -11,7 +11,7 @@ from lakehouse import formats
 from lakehouse.below import Below
 from lakehouse.catalog import open_catalog
 from lakehouse.config import Settings, StoreSettings
-from lakehouse.connect import catalog_place, locate, open_at, open_store
+from lakehouse.connect import Access, catalog_place, locate, open_at
 from lakehouse.elsewhere import Elsewhere
 from lakehouse.errors import Config, Conflict, NotFound, Unsupported
 from lakehouse.locations import Locations, canonical
@@ -53,8 +53,8 @@ class _Spot:
     version: str | None = None
     entry: Entry | None = None
 
-    def open(self, retries: int | None) -> Store:
-        return open_at(self.url, self.via, retries=retries)
+    def open(self, access: Access | None) -> Store:
+        return open_at(self.url, self.via, access)
 
 
 def open_replica(
@@ -63,7 +63,6 @@ def open_replica(
     format: str | None,
     settings: Settings,
     *,
-    retries: int | None = None,
     options: Options | None = None,
 ) -> Replica:
     """Open both sides. A target with receipts inside tells the format without a look at the source.
@@ -72,30 +71,31 @@ def open_replica(
     Raises `Config` when one place lies in the other, `NotFound` where no table is found.
     """
     options = options or Options()
+    access = options.access
     origin_spot, target_spot = _spot(source, settings), _spot(target, settings, new=True, new_at=options.location)
     if origin_spot.version is not None and options.version not in (None, origin_spot.version):
         raise Config(f"the address of the source names version {origin_spot.version}, --version names {options.version}; say one")
     if target_spot.version is not None:
         raise Config(f"{target}: is a metadata file; a target is the place of a table")
     _refuse_overlap(origin_spot, target_spot)
-    there = target_spot.open(retries)
-    inside = _redirected(target_spot, settings, retries) or Below(there, "_lake")
+    there = target_spot.open(access)
+    inside = _redirected(target_spot, settings, access) or Below(there, "_lake")
     latest = read_latest(inside)
     cataloged = origin_spot.entry is not None or target_spot.entry is not None or options.register is not None
     if latest is not None and format in (None, latest[0].format):
-        origin, chosen = origin_spot.open(retries), formats.find(latest[0].format)
+        origin, chosen = origin_spot.open(access), formats.find(latest[0].format)
     else:
-        origin = _open_source(origin_spot, retries)
+        origin = _open_source(origin_spot, access)
         chosen = formats.detect(origin, format or ("iceberg" if origin_spot.entry else None))
     if cataloged and chosen.name != "iceberg":
         raise Config(f"{origin.url}: is a {chosen.name} table; catalogs hold Iceberg tables")
     if latest is None and chosen.receipts_inside and target_spot.url.key and target_spot.entry is None:
         with suppress(Config):  # what lies beside the table may be none of our business
-            latest = read_latest(_receipts_beside(target_spot, settings, retries))
+            latest = read_latest(_receipts_beside(target_spot, settings, access))
     if latest is not None and chosen.name != latest[0].format:
         raise Conflict(f"{there.url}: is a replica of a {latest[0].format} table; it cannot become one of a {chosen.name} table")
-    receipts = inside if chosen.receipts_inside else _receipts_beside(target_spot, settings, retries)
-    terms, origin = _terms(origin, origin_spot, target_spot.entry is None, there.url, options, settings, retries)
+    receipts = inside if chosen.receipts_inside else _receipts_beside(target_spot, settings, access)
+    terms, origin = _terms(origin, origin_spot, target_spot.entry is None, there.url, options, settings, access)
     entry = target_spot.entry or _to_register(options.register, settings)
     located = terms.locations.target
     registration = Registration(entry, there, receipts, located, target_spot.entry is not None) if entry is not None else None
@@ -105,20 +105,22 @@ def open_replica(
     )  # fmt: skip
 
 
-def open_target(target: str, format: str | None, settings: Settings) -> tuple[Store, Store, TableFormat, Registration | None]:
+def open_target(
+    target: str, format: str | None, settings: Settings, access: Access | None = None
+) -> tuple[Store, Store, TableFormat, Registration | None]:
     """A replica on its own: its store, its receipts, its format as they tell it (a damaged table might not), and for a catalog's
     table its entry.
     """
     spot = _spot(target, settings)
-    store = spot.open(None)
-    places = [_redirected(spot, settings, None) or Below(store, "_lake")]
-    places += [_receipts_beside(spot, settings, None)] if spot.url.key and spot.entry is None else []
+    store = spot.open(access)
+    places = [_redirected(spot, settings, access) or Below(store, "_lake")]
+    places += [_receipts_beside(spot, settings, access)] if spot.url.key and spot.entry is None else []
     for receipts in places:
         latest = read_latest(receipts)
         if latest is not None and format in (None, latest[0].format):
             return store, receipts, formats.find(latest[0].format), _as_root(spot, store, receipts)
     chosen = formats.detect(store, format)
-    receipts = places[0] if chosen.receipts_inside else _receipts_beside(spot, settings, None)
+    receipts = places[0] if chosen.receipts_inside else _receipts_beside(spot, settings, access)
     return store, receipts, chosen, _as_root(spot, store, receipts)
 
 
@@ -132,7 +134,8 @@ def _as_root(spot: _Spot, store: Store, receipts: Store) -> Registration | None:
 def open_source(place: str, settings: Settings, options: Options | None = None) -> tuple[Store, Terms, str | None]:
     """A source on its own: its store, what its format is told, and the version that the place names."""
     spot = _spot(place, settings)
-    terms, store = _terms(_open_source(spot, None), spot, True, "", options or Options(), settings, None)
+    options = options or Options()
+    terms, store = _terms(_open_source(spot, options.access), spot, True, "", options, settings, options.access)
     return store, terms, spot.version
 
 
@@ -179,7 +182,7 @@ def _to_register(place: str | None, settings: Settings) -> Entry | None:
 
 
 def _terms(
-    source: Store, spot: _Spot, by_path: bool, target: str, options: Options, settings: Settings, retries: int | None
+    source: Store, spot: _Spot, by_path: bool, target: str, options: Options, settings: Settings, access: Access | None
 ) -> tuple[Terms, Store]:
     """What the format is told, and the source as a store that also reads the places elsewhere that are permitted."""
     url = spot.url
@@ -195,7 +198,7 @@ def _terms(
             if address == root or address.startswith(f"{root}/"):
                 folder = root if address != root else root.rpartition("/")[0]
                 if folder not in opened:
-                    opened[folder] = open_at(parse(folder), via, retries=retries)
+                    opened[folder] = open_at(parse(folder), via, access)
                 return opened[folder], address[len(folder) + 1 :]
         raise Unsupported(f"{address}: lies outside {source.url}, and nothing permits to read it there")
 
@@ -218,12 +221,12 @@ def _metadata_location(entry: Entry) -> Callable[[], str]:
     return current
 
 
-def _open_source(spot: _Spot, retries: int | None) -> Store:
+def _open_source(spot: _Spot, access: Access | None) -> Store:
     """The store of a source. A place that names one object is seen as a folder that holds just that object."""
-    store = spot.open(retries)
+    store = spot.open(access)
     if next(iter(store.list()), None) is not None or not spot.url.key:
         return store
-    folder = open_at(spot.url.parent, spot.via, retries=retries)
+    folder = open_at(spot.url.parent, spot.via, access)
     return OneObject(folder, spot.url.name) if _is_object(folder, spot.url.name) else store
 
 
@@ -235,24 +238,24 @@ def _is_object(store: Store, name: str) -> bool:
     return True
 
 
-def _receipts_beside(spot: _Spot, settings: Settings, retries: int | None) -> Store:
+def _receipts_beside(spot: _Spot, settings: Settings, access: Access | None) -> Store:
     """The store of receipts of a plain directory, whose listing is the table: ``_lake/<name>/`` beside it."""
-    redirected = _redirected(spot, settings, retries)
+    redirected = _redirected(spot, settings, access)
     if redirected is not None:
         return redirected
     if not spot.url.key:
         raise Config(
             f"{spot.url}: a whole bucket of plain files has no place beside it for receipts; set receipts = URL for its store"
         )
-    return open_at(spot.url.parent.child(f"_lake/{spot.url.name}"), spot.via, retries=retries)
+    return open_at(spot.url.parent.child(f"_lake/{spot.url.name}"), spot.via, access)
 
 
-def _redirected(spot: _Spot, settings: Settings, retries: int | None) -> Store | None:
+def _redirected(spot: _Spot, settings: Settings, access: Access | None) -> Store | None:
     """The store that ``receipts = URL`` of a named store asks for, one folder for each table."""
     if spot.via is None or spot.via.receipts is None:
         return None
     below = spot.url.key.removeprefix(parse(spot.via.url).key).strip("/")
-    return open_store(f"{spot.via.receipts.rstrip('/')}/{below}", settings, retries=retries)
+    return open_at(*locate(f"{spot.via.receipts.rstrip('/')}/{below}", settings), access)
 
 
 def _refuse_overlap(source: _Spot, target: _Spot) -> None:

@@ -10,18 +10,23 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import cached_property
 from typing import TypeVar
 
 from lakehouse.bandwidth import Bandwidth
 from lakehouse.errors import Conflict, NotFound, Transfer
 from lakehouse.pace import Pace, Turn
-from lakehouse.store import ObjectInfo, Store, Traits
+from lakehouse.parallel import pause
+from lakehouse.store import Buffer, ObjectInfo, ServerCopy, Store, Traits
 
-__all__ = ["RetryingStore"]
+__all__ = ["ATTEMPTS", "RetryingStore"]
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+Fetched = TypeVar("Fetched", bytes, memoryview)
 
+ATTEMPTS = 8
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 20.0
 
@@ -46,12 +51,12 @@ class RetryingStore:
         self,
         store: Store,
         *,
-        attempts: int = 8,
+        attempts: int = ATTEMPTS,
         deadline_seconds: float = 300.0,
         pace: Pace | None = None,
         bandwidth: Bandwidth | None = None,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = pause,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store, self._attempts, self._deadline = store, attempts, deadline_seconds
@@ -71,9 +76,17 @@ class RetryingStore:
     def url(self) -> str:
         return self._store.url
 
-    @property
+    @cached_property
     def traits(self) -> Traits:
-        return self._store.traits
+        traits = self._store.traits
+        if traits.copy is None:
+            return traits
+        stated = traits.stated_sha256
+        return replace(
+            traits,
+            copy=self._copied_by(traits.copy),
+            stated_sha256=None if stated is None else lambda info: self._again(lambda _: stated(info)),
+        )
 
     def list(self, prefix: str = "", *, after: str | None = None, recursive: bool = True) -> Iterator[ObjectInfo]:
         last, in_order = after, True
@@ -98,21 +111,12 @@ class RetryingStore:
         return self._again(lambda _: self._store.head(path))
 
     def get(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> bytes:
-        bandwidth = self._bandwidth
-        if bandwidth is None:
-            return self._again(lambda _: self._store.get(path, start=start, end=end, if_match=if_match))
-        wanted = None if end is None else max(0, end - start)
-        charged = 0.0
+        return self._fetch(lambda: self._store.get(path, start=start, end=end, if_match=if_match), start, end)
 
-        def charge() -> None:
-            nonlocal charged
-            charged = bandwidth.before_fetching(wanted)
+    def view(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> memoryview:
+        return self._fetch(lambda: self._store.view(path, start=start, end=end, if_match=if_match), start, end)
 
-        data = self._again(lambda _: self._store.get(path, start=start, end=end, if_match=if_match), charge)
-        bandwidth.fetched(len(data), charged, guessed=wanted is None)
-        return data
-
-    def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
+    def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
         if isinstance(data, Iterator):
             with self._pace.turn() as turn:
                 return self._store.put(path, self._pulled(data, turn), size=size, if_absent=if_absent)
@@ -123,7 +127,31 @@ class RetryingStore:
     def delete(self, path: str) -> None:
         self._again(lambda _: self._store.delete(path))
 
-    def _put_if_absent(self, path: str, data: bytes | Iterable[bytes], size: int) -> ObjectInfo:
+    def _fetch(self, call: Callable[[], Fetched], start: int, end: int | None) -> Fetched:
+        """What ``call`` gets, charged to the bandwidth."""
+        bandwidth = self._bandwidth
+        if bandwidth is None:
+            return self._again(lambda _: call())
+        wanted = None if end is None else max(0, end - start)
+        charged = 0.0
+
+        def charge() -> None:
+            nonlocal charged
+            charged = bandwidth.before_fetching(wanted)
+
+        data = self._again(lambda _: call(), charge)
+        bandwidth.fetched(len(data), charged, guessed=wanted is None)
+        return data
+
+    def _copied_by(self, copy: ServerCopy) -> ServerCopy:
+        """``copy``, tried again. One whose answer was lost may then be a `Conflict`: the caller compares what is there."""
+
+        def copied(source_url: str, info: ObjectInfo, path: str, /, *, if_absent: bool = True) -> ObjectInfo:
+            return self._again(lambda _: copy(source_url, info, path, if_absent=if_absent))
+
+        return copied
+
+    def _put_if_absent(self, path: str, data: Buffer | Iterable[Buffer], size: int) -> ObjectInfo:
         turn, patience = self._pace.turn(), _Patience(self)
         charge = self._charge(data)
         while True:
@@ -144,14 +172,14 @@ class RetryingStore:
                         raise
                     return self._settled_at_last(path, data, error)
 
-    def _settled(self, path: str, data: bytes | Iterable[bytes]) -> ObjectInfo:
+    def _settled(self, path: str, data: Buffer | Iterable[Buffer]) -> ObjectInfo:
         """The object is there and an earlier try may have written it: equal bytes mean that it did (or might as well have)."""
         info = self.head(path)
         if self.get(path, if_match=info.etag if self.traits.conditional_get else None) == _joined(data):
             return info
         raise Conflict(f"{self.url}/{path}: exists already with other bytes; it has not been overwritten")
 
-    def _settled_at_last(self, path: str, data: bytes | Iterable[bytes], error: Transfer) -> ObjectInfo:
+    def _settled_at_last(self, path: str, data: Buffer | Iterable[Buffer], error: Transfer) -> ObjectInfo:
         """The last try failed without a clear answer: one look whether it arrived all the same."""
         try:
             info = self._store.head(path)
@@ -175,19 +203,19 @@ class RetryingStore:
                 patience = patience or _Patience(self)
                 patience.pause(error, turn.seconds)
 
-    def _charge(self, data: bytes | Iterable[bytes]) -> Callable[[], None] | None:
+    def _charge(self, data: Buffer | Iterable[Buffer]) -> Callable[[], None] | None:
         """What charges ``data`` before it is sent; chunks of an iterable are charged as they are pulled."""
         bandwidth = self._bandwidth
-        if bandwidth is None or not isinstance(data, bytes | bytearray | memoryview):
+        if bandwidth is None or not isinstance(data, bytes | memoryview):
             return None
         size = len(data)
         return lambda: bandwidth.before_sending(size)
 
-    def _pulled(self, data: bytes | Iterable[bytes], turn: Turn) -> bytes | Iterable[bytes]:
+    def _pulled(self, data: Buffer | Iterable[Buffer], turn: Turn) -> Buffer | Iterable[Buffer]:
         """``data`` as it is, if it is at hand; else its chunks, each pulled while ``turn`` is given to others."""
-        return data if isinstance(data, bytes | bytearray | memoryview) else self._chunks(data, turn)
+        return data if isinstance(data, bytes | memoryview) else self._chunks(data, turn)
 
-    def _chunks(self, data: Iterable[bytes], turn: Turn) -> Iterator[bytes]:
+    def _chunks(self, data: Iterable[Buffer], turn: Turn) -> Iterator[Buffer]:
         chunks = iter(data)
         while True:
             turn.pause()
@@ -225,5 +253,5 @@ class _Patience:
         store._sleep(pause)
 
 
-def _joined(data: bytes | Iterable[bytes]) -> bytes:
-    return bytes(data) if isinstance(data, bytes | bytearray | memoryview) else b"".join(data)
+def _joined(data: Buffer | Iterable[Buffer]) -> bytes:
+    return bytes(data) if isinstance(data, bytes | memoryview) else b"".join(data)

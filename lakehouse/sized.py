@@ -1,15 +1,29 @@
-"""Data that must have exactly the size that was promised, checked before anything is published."""
+"""Data that must have exactly the size that was promised, checked before anything is published, and the parts it is sent in."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 from lakehouse.errors import Transfer
+from lakehouse.store import Buffer
 
-__all__ = ["counted", "exactly"]
+__all__ = ["MOST_PARTS", "PARTS_IN_FLIGHT", "PART_BYTES", "counted", "exactly", "part_size"]
+
+PART_BYTES = 8 << 20
+MOST_PARTS = 10_000
+"""What S3 allows, and the others more."""
+
+PARTS_IN_FLIGHT = 2
+_MIB = 1 << 20
 
 
-def counted(data: Iterable[bytes], size: int, where: str) -> Iterator[bytes]:
+def part_size(size: int) -> int:
+    """Bytes a part, so that `MOST_PARTS` hold ``size`` bytes: 8 MiB, or more in whole MiB."""
+    needed = -(-size // MOST_PARTS)
+    return max(PART_BYTES, -(-needed // _MIB) * _MIB)
+
+
+def counted(data: Iterable[Buffer], size: int, where: str) -> Iterator[Buffer]:
     """The chunks of ``data``, none of them empty. Raises `Transfer` before the chunk that is too much, or at an end too early."""
     given = 0
     for chunk in data:
@@ -22,13 +36,7 @@ def counted(data: Iterable[bytes], size: int, where: str) -> Iterator[bytes]:
         raise Transfer(f"{where}: {given} bytes were given where {size} were promised; nothing was written")
 
 
-def exactly(data: bytes | Iterable[bytes], size: int, where: str) -> bytes:
+def exactly(data: Buffer | Iterable[Buffer], size: int, where: str) -> Buffer:
     """The whole of ``data``. Raises `Transfer` when it has not ``size`` bytes."""
-    if isinstance(data, bytes):
-        chunks: Iterable[bytes] = (data,)
-    elif isinstance(data, bytearray | memoryview):
-        chunks = (bytes(data),)
-    else:
-        chunks = data
-    found = [bytes(chunk) for chunk in counted(chunks, size, where)]
+    found = list(counted((data,) if isinstance(data, bytes | memoryview) else data, size, where))
     return found[0] if len(found) == 1 else b"".join(found)

@@ -14,7 +14,10 @@ from typing import Protocol
 
 from lakehouse.checksum import Checksum
 
-__all__ = ["ObjectFile", "ObjectInfo", "ServerCopy", "Store", "Traits"]
+__all__ = ["Buffer", "ObjectFile", "ObjectInfo", "ServerCopy", "Store", "Traits"]
+
+Buffer = bytes | memoryview
+"""Bytes that need not be copied to be passed on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class ServerCopy(Protocol):
 class Traits:
     """What one Store instance (provider, transport and options) promises. Nothing is promised unless a row of data says so.
 
-    ``confirms_put``: the server checked the SHA-256 of what arrived before it answered a put.
+    ``confirms_put``: the server compared a checksum that was sent with the body to what arrived, before it answered a put.
     ``conditional_put``: ``put(if_absent=True)`` is atomic, also among writers on other machines.
     ``conditional_get``: ``get(if_match=…)`` fails when the object has changed.
     ``set_modified``: sets the modification time of the object at a path, where a place lets anyone choose it (folders do).
@@ -109,7 +112,14 @@ class Store(Protocol):
         """
         ...
 
-    def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
+    def view(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> memoryview:
+        """As `get`, read-only and without a copy where the client library has the bytes in memory of its own.
+
+        For bytes that only pass through; what keeps or parses them wants `get`.
+        """
+        ...
+
+    def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
         """Write the object whole or not at all; a reader sees the old object or the new one.
 
         ``data`` must hold exactly ``size`` bytes, else `Transfer` is raised and nothing is written. An iterable is sent in

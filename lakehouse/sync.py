@@ -23,11 +23,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from lakehouse import bandwidth
 from lakehouse import receipt as receipts_of
 from lakehouse.checksum import sha256_hex
 from lakehouse.claim import Run, claim
 from lakehouse.config import Settings, load
+from lakehouse.connect import Access
 from lakehouse.errors import Config, Conflict, NotFound, Unsupported, Verification
+from lakehouse.memory import memory_of
 from lakehouse.mending import Mending
 from lakehouse.options import Options
 from lakehouse.pending import Pending, read_pending
@@ -62,6 +65,8 @@ def sync(
     skip_broken_history: bool = False,
     register: str | None = None,
     workers: int = 16,
+    memory: str = "256M",
+    bwlimit: str = "off",
     retries: int | None = None,
     settings: Settings | None = None,
     progress: Progress = silent,
@@ -74,10 +79,10 @@ def sync(
     """
     started = datetime.now(UTC)
     options = Options(
-        version, level, checksum, delete, in_place, workers, tuple((maps or {}).items()), tuple(allow_external), location,
-        history, skip_broken_history, register,
+        version, level, checksum, delete, in_place, workers, memory_of(memory), Access(retries, bandwidth.limits(bwlimit)),
+        tuple((maps or {}).items()), tuple(allow_external), location, history, skip_broken_history, register,
     )  # fmt: skip
-    replica = open_replica(source, target, format, settings or load(), retries=retries, options=options)
+    replica = open_replica(source, target, format, settings or load(), options=options)
     return _Run(replica, options, progress, started=started).run()
 
 
@@ -102,8 +107,8 @@ def plan(
 ) -> Plan:
     """What `sync` with the same arguments would do. Nothing is written anywhere."""
     options = Options(
-        version, level, checksum, delete, in_place, 1, tuple((maps or {}).items()), tuple(allow_external), location, history,
-        skip_broken_history, register,
+        version, level, checksum, delete, in_place, maps=tuple((maps or {}).items()), external=tuple(allow_external),
+        location=location, history=history, skip_broken_history=skip_broken_history, register=register,
     )  # fmt: skip
     return _Run(open_replica(source, target, format, settings or load(), options=options), options, progress).plan()
 
@@ -148,7 +153,7 @@ class _Run:
         """Steps 5 to 9."""
         if self.options.checksum and self.chain.newest is not None:
             known = self._known(self.chain.newest.number).values()
-            refuse_changed(self.replica.target, known, workers=self.options.workers, progress=self.progress)
+            refuse_changed(self.replica.target, known, limits=self.options.limits, progress=self.progress)
         written, missing = self._transfer(plan)
         staged = self.replica.format.stage(self.replica.source, self.replica.target, plan.version, plan.held)
         brought = any(done.origin != "adopted" for done in (*written, *staged.written))
@@ -308,7 +313,7 @@ class _Run:
                     self.replica.source,
                     self.replica.target,
                     part,
-                    workers=self.options.workers,
+                    limits=self.options.limits,
                     progress=self.progress,
                     note=pending.add,
                 )
@@ -349,7 +354,7 @@ class _Run:
             fresh = {written.path for written in objects}
             objects = [*objects, *(kept for path, kept in self._known(earlier[-1].number).items() if path not in fresh)]
         objects = [*objects, *self._left_behind({written.path for written in objects})]
-        right, findings = confirm(replica.target, objects, level=level, workers=self.options.workers, progress=self.progress)
+        right, findings = confirm(replica.target, objects, level=level, limits=self.options.limits, progress=self.progress)
         if findings:
             self._note_damage(findings, objects)
             report = Report(replica.target.url, plan.format, plan.version.id, level, findings=findings)

@@ -1,7 +1,8 @@
 """Moves bytes from one store to another: in parallel, bounded, every byte hashed on its way.
 
-A small object is one get and one put. A large one is read in ranges, some ahead of the others, each conditional on the etag
-that was pinned at its start, hashed in order and sent in parts as it comes. Nothing here knows what the bytes mean.
+A small object is one get and one put. A large one the service copies by itself where both sides are one service; else it is read
+in ranges, some ahead of the others, each conditional on the etag that was pinned at its start, hashed in order and sent in parts
+as it comes. Nothing here knows what the bytes mean.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from lakehouse.errors import Config, Conflict, LakeError, NotFound, Transfer, Unsupported
+from lakehouse.locations import is_address
 from lakehouse.parallel import each
 from lakehouse.plan import Copy
 from lakehouse.progress import Progress, ProgressEvent, silent
-from lakehouse.ranges import SMALL_SIZE, RangePool, Ranges, digests_of
+from lakehouse.ranges import SMALL_SIZE, Limits, RangePool, Ranges, digests_of
 from lakehouse.store import ObjectInfo, Store
 from lakehouse.table import Written
 
@@ -54,30 +56,61 @@ class _Mover:
 
     def _copy_small(self, copy: Copy, *, if_absent: bool) -> Written:
         file = copy.file
-        data = self.source.get(file.source, if_match=file.etag)
-        if len(data) != file.size:
-            self._accept_size(copy, len(data))
-        written = self._hashed(copy, digests_of(data, self._algorithms(copy)), len(data))
-        try:
-            put = self.target.put(file.path, data, size=len(data), if_absent=if_absent)
-        except Conflict:
-            return self._adopt(written)
-        return self._put(written, put)
+        with self.pool.small(file.size):
+            data = self.source.view(file.source, if_match=file.etag)
+            if len(data) != file.size:
+                self._accept_size(copy, len(data))
+            written = self._hashed(copy, digests_of(data, self._algorithms(copy)), len(data))
+            try:
+                put = self.target.put(file.path, data, size=len(data), if_absent=if_absent)
+            except Conflict:
+                put = None
+        return self._adopt(written) if put is None else self._put(written, put)
 
     def _copy_large(self, copy: Copy, *, if_absent: bool) -> Written:
         info = self._pinned(copy)
         ranges = Ranges(self.source, info, self.pool, self._algorithms(copy))
         if if_absent and self._is_there(copy.path):
             return self._compare(copy)
-        with self.pool.large:
+        if self._is_one_service(copy):
+            return self._copy_within(copy, info, if_absent=if_absent)
+        with self.pool.large(info.size, sent=True):
             put = self.target.put(copy.path, ranges, size=info.size)
         return self._put(replace(self._hashed(copy, ranges.hexdigests, info.size), source_etag=info.etag), put)
 
+    def _is_one_service(self, copy: Copy) -> bool:
+        """Whether the service can copy by itself. A file at an address of its own may lie in another one."""
+        service = self.source.traits.service
+        return service is not None and service == self.target.traits.service and not is_address(copy.file.source)
+
+    def _copy_within(self, copy: Copy, info: ObjectInfo, *, if_absent: bool) -> Written:
+        """The service copies. What it states of both sides is the proof; where it states nothing, the bytes are read for it."""
+        make, stating = self.target.traits.copy, self.source.traits.stated_sha256
+        if make is None:
+            raise TypeError(f"{self.target!r} names its service and has no copy")
+        try:
+            put = make(self.source.url, info, copy.path, if_absent=if_absent)
+        except Conflict:  # of another writer, or of a try of ours whose answer was lost
+            return self._adopt(self._read(copy, info))
+        stated = stating(info) if stating is not None and self._algorithms(copy) == ("sha256",) else None
+        written = self._read(copy, info) if stated is None else self._hashed(copy, {"sha256": stated}, info.size)
+        confirmed = put.checksum is not None and (put.checksum.algorithm, put.checksum.hex) == ("sha256", written.sha256)
+        return replace(
+            written,
+            source_etag=info.etag,
+            target_etag=put.etag,
+            checksum=put.checksum if confirmed else None,
+            confirmed=confirmed,
+        )
+
+    def _read(self, copy: Copy, info: ObjectInfo) -> Written:
+        """The record of the source object, by reading it."""
+        digests = self.pool.digests(self.source, info, self._algorithms(copy))
+        return replace(self._hashed(copy, digests, info.size), source_etag=info.etag)
+
     def _compare(self, copy: Copy) -> Written:
         """Hash both sides; equal is kept, different is replaced only when the plan says so."""
-        info = self._pinned(copy)
-        digests = self.pool.digests(self.source, info, self._algorithms(copy))
-        written = replace(self._hashed(copy, digests, info.size), source_etag=info.etag)
+        written = self._read(copy, self._pinned(copy))
         try:
             return self._adopt(written)
         except NotFound:
@@ -148,7 +181,7 @@ def transfer(
     target: Store,
     copies: Iterable[Copy],
     *,
-    workers: int,
+    limits: Limits,
     progress: Progress = silent,
     note: Callable[[Written], None] | None = None,
 ) -> Iterator[Outcome]:
@@ -160,9 +193,9 @@ def transfer(
     """
     failures: list[tuple[str, LakeError]] = []
     arrived = False
-    with RangePool(workers) as pool:
+    with RangePool(limits) as pool:
         mover = _Mover(source, target, pool)
-        for copy, outcome in each(mover.move, copies, workers=workers):
+        for copy, outcome in each(mover.move, copies, workers=limits.workers, stop=pool.stop):
             progress(ProgressEvent("transfer", objects=1, size=copy.size))
             if isinstance(outcome, LakeError):
                 failures.append((copy.path, outcome))

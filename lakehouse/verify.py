@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from lakehouse import bandwidth
 from lakehouse import receipt as receipts_of
 from lakehouse.config import Settings, load
+from lakehouse.connect import Access
 from lakehouse.errors import Conflict, LakeError, NotFound, Unsupported, Verification
+from lakehouse.memory import memory_of
 from lakehouse.options import Options
 from lakehouse.parallel import each
 from lakehouse.plan import Counts
 from lakehouse.progress import Progress, ProgressEvent, silent
-from lakehouse.ranges import RangePool
+from lakehouse.ranges import Limits, RangePool
 from lakehouse.receipt import Level, Receipt, lowest
 from lakehouse.registration import Registration
 from lakehouse.replica import open_source, open_target
@@ -96,6 +99,8 @@ def verify(
     maps: Mapping[str, str] | None = None,
     allow_external: Sequence[str] = (),
     workers: int = 16,
+    memory: str = "256M",
+    bwlimit: str = "off",
     settings: Settings | None = None,
     progress: Progress = silent,
 ) -> Report:
@@ -109,14 +114,15 @@ def verify(
     if level == "rows":
         raise Unsupported("--level rows is not offered yet: bytes is the strongest proof of this version")
     settings = settings or load()
-    options = Options(maps=tuple((maps or {}).items()), external=tuple(allow_external))
-    store, receipts, table_format, registration = open_target(target, format, settings)
+    access = Access(bandwidth=bandwidth.limits(bwlimit))
+    options = Options(access=access, maps=tuple((maps or {}).items()), external=tuple(allow_external))
+    store, receipts, table_format, registration = open_target(target, format, settings, access)
     return audit(
         store,
         receipts,
         table_format,
         level=level,
-        workers=workers,
+        limits=Limits(workers, memory_of(memory)),
         progress=progress,
         against=open_source(against, settings, options) if against is not None else None,
         expect_receipt=expect_receipt,
@@ -147,7 +153,7 @@ class _Checker:
 
 
 def confirm(
-    target: Store, objects: Iterable[Written], *, level: Level, workers: int, progress: Progress
+    target: Store, objects: Iterable[Written], *, level: Level, limits: Limits, progress: Progress
 ) -> tuple[list[Written], list[Finding]]:
     """Check ``objects`` at the target to ``level``; gives those that are right (marked) and what is wrong.
 
@@ -159,9 +165,9 @@ def confirm(
         (right if written.confirmed or level == "none" else doubtful).append(written)
     findings: list[Finding] = []
     progress(ProgressEvent("verify", total_objects=len(doubtful), total_bytes=sum(written.size for written in doubtful)))
-    with RangePool(workers) as pool:
+    with RangePool(limits) as pool:
         checker = _Checker(target, level, pool)
-        for written, outcome in each(checker.check, doubtful, workers=workers):
+        for written, outcome in each(checker.check, doubtful, workers=limits.workers, stop=pool.stop):
             if isinstance(outcome, LakeError):
                 raise outcome
             if outcome is None:
@@ -176,12 +182,12 @@ def confirm(
     return right, findings
 
 
-def refuse_changed(target: Store, known: Iterable[Written], *, workers: int, progress: Progress) -> None:
+def refuse_changed(target: Store, known: Iterable[Written], *, limits: Limits, progress: Progress) -> None:
     """Raise `Conflict` for a rewritten object that has other bytes than its record: such objects are adopted by what they say,
     which damage may not change.
     """
     rewritten = [replace(written, confirmed=False) for written in known if written.origin == "rewritten"]
-    _, findings = confirm(target, rewritten, level="bytes", workers=workers, progress=progress)
+    _, findings = confirm(target, rewritten, level="bytes", limits=limits, progress=progress)
     for finding in findings:
         if finding.kind == "differs":
             raise Conflict(
@@ -196,7 +202,7 @@ def audit(
     table_format: TableFormat,
     *,
     level: Level,
-    workers: int,
+    limits: Limits,
     progress: Progress,
     against: tuple[Store, Terms | None, str | None] | None = None,
     expect_receipt: str | None = None,
@@ -228,8 +234,8 @@ def audit(
         if vouching and against[1] is not None:
             terms = replace(against[1], skip_broken_history=vouching[0].skip_broken_history)
             against = (against[0], terms, against[2])
-        _add_source(report, expected, target, root, against, table_format, workers=workers)
-    _check_objects(report, target, expected.values(), workers=workers, progress=progress)
+        _add_source(report, expected, target, root, against, table_format, limits=limits)
+    _check_objects(report, target, expected.values(), limits=limits, progress=progress)
     if report.ok:
         root = vouching[0].root.path if vouching else ""
         _check_whole(report, target, table_format, expected, root, registration, essential=vouching is None)
@@ -263,7 +269,7 @@ def _add_source(
     against: tuple[Store, Terms | None, str | None],
     table_format: TableFormat,
     *,
-    workers: int,
+    limits: Limits,
 ) -> None:
     """Read the same version at the source: what receipts say must be equal, what they do not name is expected from now on.
 
@@ -277,9 +283,11 @@ def _add_source(
     if not table_format.receipts_inside:
         gone = sorted(expected.keys() - paths.keys())
         report.findings += [Finding("extra", path, "is in the replica and no longer at the source") for path in gone]
-    with RangePool(workers) as pool:
+    with RangePool(limits) as pool:
         checker = _Checker(version.as_replicated(source), "bytes", pool)
-        for path, outcome in each(lambda path: _source_record(checker, path, paths[path]), sorted(paths), workers=workers):
+        for path, outcome in each(
+            lambda path: _source_record(checker, path, paths[path]), sorted(paths), workers=limits.workers, stop=pool.stop
+        ):
             if isinstance(outcome, LakeError):
                 report.findings.append(Finding("unchecked", path, f"could not read the source: {outcome}"))
             elif path not in expected:
@@ -296,12 +304,12 @@ def _source_record(checker: _Checker, path: str, source: str) -> Written:
     return Written(path, info.size, checker.digest(info), "copied", source_etag=info.etag)
 
 
-def _check_objects(report: Report, target: Store, expected: Iterable[Written], *, workers: int, progress: Progress) -> None:
+def _check_objects(report: Report, target: Store, expected: Iterable[Written], *, limits: Limits, progress: Progress) -> None:
     objects = list(expected)
     progress(ProgressEvent("verify", total_objects=len(objects), total_bytes=sum(written.size for written in objects)))
-    with RangePool(workers) as pool:
+    with RangePool(limits) as pool:
         checker = _Checker(target, report.level_asked, pool)
-        for written, outcome in each(checker.check, objects, workers=workers):
+        for written, outcome in each(checker.check, objects, workers=limits.workers, stop=pool.stop):
             if isinstance(outcome, LakeError):
                 outcome = Finding("unchecked", written.path, str(outcome))
             if outcome is not None:

@@ -13,7 +13,7 @@ from lakehouse.checksum import Checksum, sha256_hex
 from lakehouse.connect import open_at
 from lakehouse.errors import Conflict, LakeError, NotFound, Transfer
 from lakehouse.plan import Action, Copy
-from lakehouse.ranges import RANGE_SIZE
+from lakehouse.ranges import RANGE_SIZE, Limits
 from lakehouse.store import Store
 from lakehouse.table import TableFile, Written
 from lakehouse.testing.faulty_store import Faults, FaultyStore
@@ -29,7 +29,7 @@ def stores(tmp_path: Path) -> tuple[Store, Store]:
 
 
 def move(source: Store, target: Store, *files: TableFile, action: Action = "copy", workers: int = 4) -> list[Outcome]:
-    return list(transfer(source, target, [Copy(file, action) for file in files], workers=workers))
+    return list(transfer(source, target, [Copy(file, action) for file in files], limits=Limits(workers)))
 
 
 def put(store: Store, path: str, data: bytes) -> TableFile:
@@ -80,11 +80,16 @@ def test_an_object_that_changes_while_it_is_read_is_an_error(stores: tuple[Store
     source, target = stores
     file = put(source, "big", LARGE)
 
+    changed = threading.Event()
+
     class Changing(FaultyStore):
         def get(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> bytes:
+            if start:
+                changed.wait()
             data = super().get(path, start=start, end=end, if_match=if_match)
             if start == 0:
                 source.put(path, b"x" * len(LARGE), size=len(LARGE))
+                changed.set()
             return data
 
     with pytest.raises(Transfer, match="changed while it was read"):
@@ -166,7 +171,7 @@ def test_an_interrupted_transfer_waits_for_what_is_in_flight_and_starts_nothing_
     stop: Callable[[], None] = lambda: (_ for _ in ()).throw(KeyboardInterrupt)  # noqa: E731
 
     def interrupted() -> None:
-        for _ in transfer(FaultyStore(source, faults), target, [Copy(file, "copy") for file in files], workers=2):
+        for _ in transfer(FaultyStore(source, faults), target, [Copy(file, "copy") for file in files], limits=Limits(2)):
             stop()
 
     with pytest.raises(KeyboardInterrupt):

@@ -15,11 +15,13 @@ from lakehouse.errors import Config
 
 __all__ = [
     "LEVEL_HELP",
+    "BandwidthOption",
     "ExternalOption",
     "FormatName",
     "FormatOption",
     "Level",
     "MapOption",
+    "MemoryOption",
     "Session",
     "VersionOption",
     "WorkersOption",
@@ -37,6 +39,12 @@ VersionOption = Annotated[
     str | None, typer.Option("--version", metavar="ID", help="The version: a Delta log version, an Iceberg metadata file.")
 ]
 WorkersOption = Annotated[int, typer.Option("--workers", min=1, max=1024, help="Objects in flight at a time.")]
+MemoryOption = Annotated[
+    str, typer.Option("--memory", metavar="SIZE", help="What objects in flight may take of memory, e.g. 512M; at least 128M.")
+]
+BandwidthOption = Annotated[
+    str, typer.Option("--bwlimit", metavar="RATE", help="Bytes a second, e.g. 10M, or 10M:512k for upload:download; or off.")
+]
 
 MapOption = Annotated[
     list[str] | None,

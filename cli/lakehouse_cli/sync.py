@@ -10,10 +10,12 @@ import lakehouse
 from lakehouse_cli import output
 from lakehouse_cli.options import (
     LEVEL_HELP,
+    BandwidthOption,
     ExternalOption,
     FormatOption,
     Level,
     MapOption,
+    MemoryOption,
     Session,
     VersionOption,
     WorkersOption,
@@ -70,6 +72,8 @@ def sync(
     skip_broken_history: SkipBroken = False,
     register_: Register = None,
     workers: WorkersOption = 16,
+    memory: MemoryOption = "256M",
+    bwlimit: BandwidthOption = "off",
     retries: Retries = None,
 ) -> int:
     """Make the table at SOURCE also stand at TARGET, with its history, and prove that it does.
@@ -95,7 +99,8 @@ def sync(
     if dry_run:
         return _dry_run(session, source, target, arguments)
     with output.progress(json=session.json, log_format=session.log_format, verbose=session.verbose) as progress:
-        result = lakehouse.sync(source, target, workers=workers, retries=retries, progress=progress, **arguments)
+        limits: dict[str, Any] = {"workers": workers, "memory": memory, "bwlimit": bwlimit, "retries": retries}
+        result = lakehouse.sync(source, target, progress=progress, **limits, **arguments)
     _show(session, result)
     return 0
 

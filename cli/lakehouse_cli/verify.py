@@ -10,10 +10,12 @@ import lakehouse
 from lakehouse_cli import output
 from lakehouse_cli.options import (
     LEVEL_HELP,
+    BandwidthOption,
     ExternalOption,
     FormatOption,
     Level,
     MapOption,
+    MemoryOption,
     Session,
     WorkersOption,
     command,
@@ -38,6 +40,8 @@ def verify(
     map_: MapOption = None,
     allow_external: ExternalOption = None,
     workers: WorkersOption = 16,
+    memory: MemoryOption = "256M",
+    bwlimit: BandwidthOption = "off",
 ) -> int:
     """Hold a replica against its receipts, object by object; no source is needed.
 
@@ -59,6 +63,8 @@ def verify(
             maps=maps(map_),
             allow_external=allow_external or (),
             workers=workers,
+            memory=memory,
+            bwlimit=bwlimit,
             settings=session.settings,
             progress=progress,
         )

@@ -21,6 +21,7 @@ from lakehouse_connectors.options import (
     fsspec_configuration,
     is_plain_http,
     number,
+    storage_class,
     text,
     tls_and_proxy,
     unknown,
@@ -67,7 +68,7 @@ class AzureConnector:
     options = frozenset(
         {
             *("account_name", "account_key", "connection_string", "sas_token", "tenant_id", "client_id", "client_secret"),
-            *("anon", "endpoint_url", "timeout", "ca_file", "proxy"),
+            *("anon", "endpoint_url", "timeout", "ca_file", "proxy", "storage_class"),
         }
     )
 
@@ -162,7 +163,7 @@ def _open_obstore(url: Url, options: Mapping[str, object], account: _Account) ->
         for upload in (False, True)
     )
     traits = azure_copy.declared(_TRAITS, url, account, options, quoted=True)
-    return ObstoreStore(url, readers, traits, uploads=writers, refused_characters=_REFUSED)
+    return ObstoreStore(url, readers, traits, uploads=writers, refused_characters=_REFUSED, attributes=storage_class(options))
 
 
 def _credentials(url: Url, options: Mapping[str, object], account: _Account) -> Any:
@@ -200,6 +201,8 @@ class _Fixed:
 
 
 def _open_fsspec(url: Url, options: Mapping[str, object], account: _Account) -> Store:
+    if text(options, "storage_class") is not None:
+        raise Config(f"{url}: adlfs has no equivalent of storage_class; leave transport to auto, and out what only adlfs takes")
     fs, root = _file_system(url, options, account)
     import azure.core.exceptions
 

@@ -24,6 +24,7 @@ from lakehouse_connectors.options import (
     fsspec_configuration,
     is_plain_http,
     number,
+    storage_class,
     text,
     tls_and_proxy,
     unknown,
@@ -49,7 +50,9 @@ class GcsConnector:
     """
 
     schemes = ("gs",)
-    options = frozenset({"token", "anon", "endpoint_url", "timeout", "ca_file", "proxy", "requester_pays", "project"})
+    options = frozenset(
+        {"token", "anon", "endpoint_url", "timeout", "ca_file", "proxy", "requester_pays", "project", "storage_class"}
+    )
 
     def open(self, url: Url, options: Mapping[str, object], transport: str) -> Store:
         options = _options(url, options)
@@ -104,7 +107,7 @@ def _open_obstore(url: Url, options: Mapping[str, object]) -> Store:
     )
     traits = Traits(conditional_put=True, conditional_get=True)
     traits = gcs_copy.declared(traits, url, options, lambda: getattr(credentials, "credentials", None), generations=False)
-    return ObstoreStore(url, readers, traits, uploads=writers)
+    return ObstoreStore(url, readers, traits, uploads=writers, attributes=storage_class(options))
 
 
 def _nobody() -> GCSCredential:
@@ -159,6 +162,8 @@ def _of_key(url: Url, token: str) -> Any:
 
 
 def _open_fsspec(url: Url, options: Mapping[str, object]) -> Store:
+    if text(options, "storage_class") is not None:
+        raise Config(f"{url}: gcsfs has no equivalent of storage_class; leave transport to auto, and out what only gcsfs takes")
     fs, root = _file_system(url, options)
     import aiohttp
     import google.auth.exceptions

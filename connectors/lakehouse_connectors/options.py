@@ -20,6 +20,7 @@ __all__ = [
     "fsspec_configuration",
     "is_plain_http",
     "number",
+    "storage_class",
     "text",
     "tls_and_proxy",
     "unknown",
@@ -80,6 +81,12 @@ def tls_and_proxy(options: Mapping[str, object]) -> ClientConfig:
     if proxy is not None:
         found["proxy_url"] = proxy
     return found
+
+
+def storage_class(options: Mapping[str, object]) -> dict[str, str]:
+    """obstore's attribute for the option ``storage_class`` (Azure calls it the access tier)."""
+    found = text(options, "storage_class")
+    return {"Storage-Class": found} if found is not None else {}
 
 
 def endpoint_of(options: Mapping[str, object], name: str = "endpoint_url") -> str | None:

@@ -26,6 +26,7 @@ from lakehouse_connectors.options import (
     fsspec_configuration,
     is_plain_http,
     number,
+    storage_class,
     text,
     tls_and_proxy,
     unknown,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["CONNECTOR", "Provider", "provider_of", "providers"]
 
 logger = logging.getLogger(__name__)
-_FSSPEC_ONLY = frozenset({"storage_class", "acl"})
+_FSSPEC_ONLY = frozenset({"acl"})
 _CREDENTIALS = ("key", "secret", "token", "profile", "anon")
 _OBSTORE_VARIABLES = (
     "AWS_CHECKSUM_ALGORITHM",
@@ -203,7 +204,7 @@ def _open_obstore(bucket: _Bucket) -> Store:
     )
     traits = Traits(confirms_put=row.confirms_put, conditional_put=row.conditional_put, conditional_get=row.conditional_get)
     traits = s3_copy.declared(traits, bucket, _botocore_config(bucket), _object_options(options))
-    return ObstoreStore(url, readers, traits, uploads=writers)
+    return ObstoreStore(url, readers, traits, uploads=writers, attributes=storage_class(options))
 
 
 def _obstore_config(bucket: _Bucket) -> S3Config:
@@ -221,8 +222,9 @@ def _obstore_config(bucket: _Bucket) -> S3Config:
         "unsigned_payload": False,
         "s3_express": False,
     }
-    if row.confirms_put:
-        config["checksum_algorithm"] = "SHA256"
+    if row.confirms_put:  # a checksum that costs nothing; the body's own signature would be a second SHA-256 of every byte
+        config["checksum_algorithm"] = "CRC64NVME"
+        config["unsigned_payload"] = True
     key_id = text(options, "sse_kms_key_id")
     if key_id is not None:
         config["server_side_encryption"] = "aws:kms"

@@ -1,26 +1,58 @@
-"""The table formats, in the order in which they are looked for. One package each; none knows of another."""
+"""The table formats, in the order in which they are looked for. One package each; none knows of another.
+
+Each is imported when it is needed: a sync of one table pays for one format.
+"""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Mapping
+
 from lakehouse.errors import Config, NotFound
-from lakehouse.formats.delta import DeltaFormat
-from lakehouse.formats.files import FilesFormat
-from lakehouse.formats.iceberg import IcebergFormat, is_metadata_name
-from lakehouse.formats.parquet import ParquetFormat
 from lakehouse.store import Store
 from lakehouse.table import TableFormat
 
 __all__ = ["FORMATS", "detect", "find", "table_and_version"]
 
-FORMATS: tuple[TableFormat, ...] = (DeltaFormat(), IcebergFormat(), ParquetFormat(), FilesFormat())
+
+def _delta() -> TableFormat:
+    from lakehouse.formats.delta import DeltaFormat
+
+    return DeltaFormat()
 
 
+def _iceberg() -> TableFormat:
+    from lakehouse.formats.iceberg import IcebergFormat
+
+    return IcebergFormat()
+
+
+def _parquet() -> TableFormat:
+    from lakehouse.formats.parquet import ParquetFormat
+
+    return ParquetFormat()
+
+
+def _files() -> TableFormat:
+    from lakehouse.formats.files import FilesFormat
+
+    return FilesFormat()
+
+
+FORMATS: Mapping[str, Callable[[], TableFormat]] = {
+    "delta": _delta,
+    "iceberg": _iceberg,
+    "parquet": _parquet,
+    "files": _files,
+}
+
+
+@functools.cache
 def find(name: str) -> TableFormat:
     """The format called ``name``. Raises `Config` for a name that is none."""
-    for known in FORMATS:
-        if known.name == name:
-            return known
-    raise Config(f"{name}: no such format; there are {', '.join(known.name for known in FORMATS)}")
+    if name not in FORMATS:
+        raise Config(f"{name}: no such format; there are {', '.join(FORMATS)}")
+    return FORMATS[name]()
 
 
 def table_and_version(place: str) -> tuple[str, str | None]:
@@ -28,7 +60,11 @@ def table_and_version(place: str) -> tuple[str, str | None]:
     version; any other place names a table.
     """
     folder, slash, name = place.rpartition("/")
-    if not slash or not is_metadata_name(name):
+    if not slash or ".metadata.json" not in name:
+        return place, None
+    from lakehouse.formats.iceberg import is_metadata_name
+
+    if not is_metadata_name(name):
         return place, None
     table, slash, last = folder.rpartition("/")
     return (table, name) if slash and last == "metadata" else (folder, name)
@@ -42,11 +78,11 @@ def detect(store: Store, name: str | None = None) -> TableFormat:
     """
     if name is not None:
         return find(name)
-    found = [known for known in FORMATS[:2] if known.detect(store)]
+    found = [known for known in (find("delta"), find("iceberg")) if known.detect(store)]
     if len(found) > 1:
         names = " and ".join(known.name for known in found)
         raise Config(f"{store.url}: is both a {names} table; say which with --format {found[0].name} or --format {found[1].name}")
-    found = found or [known for known in FORMATS[2:] if known.detect(store)]
+    found = found or [known for known in (find("parquet"),) if known.detect(store)]
     if not found:
         raise NotFound(
             f"{store.url}: no Delta, Iceberg or Parquet table here (no _delta_log/, no metadata/*.metadata.json, no *.parquet); "

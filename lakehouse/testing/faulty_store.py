@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from lakehouse.errors import Transfer
-from lakehouse.store import ObjectInfo, Store, Traits
+from lakehouse.store import Buffer, ObjectInfo, Store, Traits
 
 __all__ = ["Call", "Faults", "FaultyStore", "InjectedFault"]
 
@@ -114,9 +114,12 @@ class FaultyStore:
         data = self._store.get(path, start=start, end=end, if_match=if_match)
         return self._replied(call, fails, data)
 
-    def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
+    def view(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> memoryview:
+        return memoryview(self.get(path, start=start, end=end, if_match=if_match))
+
+    def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
         call, fails = self._arrive("put", path)
-        if fails and self._faults.mode == "cut" and not isinstance(data, bytes | bytearray | memoryview):
+        if fails and self._faults.mode == "cut" and not isinstance(data, bytes | memoryview):
             data = self._cut(call, data, size)
         elif fails and self._faults.mode != "after":
             raise self._faults.error(call)
@@ -139,7 +142,7 @@ class FaultyStore:
             raise self._faults.error(call)
         return reply
 
-    def _cut(self, call: Call, data: Iterable[bytes], size: int) -> Iterator[bytes]:
+    def _cut(self, call: Call, data: Iterable[Buffer], size: int) -> Iterator[Buffer]:
         left = size // 2
         for chunk in data:
             if len(chunk) >= left:

@@ -13,7 +13,7 @@ from lakehouse.connect import open_store
 from lakehouse.doctor import FOLDER, examine
 from lakehouse.errors import Config, Transfer
 from lakehouse.settings import Settings
-from lakehouse.store import ObjectInfo, Store, Traits
+from lakehouse.store import Buffer, ObjectInfo, Store, Traits
 
 
 class Careless:
@@ -47,7 +47,7 @@ class Careless:
             raise Transfer(f"{path}: changed", transient=self._fault == "always busy")
         return data[:-1] if self._fault == "truncates" else data
 
-    def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
+    def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
         if self._fault == "read only":
             raise Config("not allowed to write")
         return self._store.put(path, data, size=size, if_absent=if_absent and self._fault != "ignores if_absent")

@@ -15,7 +15,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from lakehouse.errors import Conflict, NotFound
 from lakehouse.formats.delta import DeltaFormat, DeltaVersion
 from lakehouse.local_store import LocalStore
-from lakehouse.store import ObjectInfo
+from lakehouse.store import Buffer, ObjectInfo
 from lakehouse.table import Base, Staged
 from lakehouse.url import parse
 
@@ -35,7 +35,7 @@ class WatchedStore(LocalStore):
         self.paths: list[str] = []
         self.watch = watch
 
-    def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
+    def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
         info = super().put(path, data, size=size, if_absent=if_absent)
         self.paths.append(path)
         self.watch(path)

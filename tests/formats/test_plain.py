@@ -119,7 +119,7 @@ def test_each_format_is_found_and_two_at_once_ask_for_a_name(tmp_path: Path) -> 
     assert detect(local(tmp_path / "iceberg"), "delta").pin(local(tmp_path / "iceberg")).id == "0"
     with pytest.raises(Config, match="no such format"):
         find("csv")
-    assert [form.name for form in FORMATS] == ["delta", "iceberg", "parquet", "files"]
+    assert [find(name).name for name in FORMATS] == ["delta", "iceberg", "parquet", "files"]
 
 
 def test_a_thousand_hidden_files_before_the_first_parquet_file_do_not_hide_the_table(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakehouse.bandwidth import BUCKET_SECONDS, LONGEST_SLEEP_SECONDS, Bandwidth, TokenBucket, parse
+from lakehouse.bandwidth import BUCKET_SECONDS, Bandwidth, TokenBucket, parse
 from lakehouse.connect import open_store
-from lakehouse.errors import Config, Transfer
+from lakehouse.errors import Config
 from lakehouse.retry import RetryingStore
 from lakehouse.store import Store
 from lakehouse.testing.faulty_store import Faults, FaultyStore
@@ -224,21 +224,6 @@ def test_nobody_sleeps_long_at_a_time_and_an_interrupted_wait_hurts_nobody_else(
     interrupt[0] = False
     bucket.take(1)
     assert clock.now == pytest.approx(161.0)
-    assert max(clock.slept) <= LONGEST_SLEEP_SECONDS
-
-
-def test_a_stop_ends_all_waiting_within_half_a_second(clock: Clock) -> None:
-    def sleep(seconds: float) -> None:
-        clock.sleep(seconds)
-        bandwidth.stop()
-
-    bandwidth = Bandwidth(MIB, MIB, clock=clock, sleep=sleep)
-    bandwidth.before_sending(100 * MIB)
-    with pytest.raises(Transfer, match="run again"):
-        bandwidth.before_sending(1)
-    assert clock.now <= 100.5
-    with pytest.raises(Transfer):
-        bandwidth.before_fetching(1)
 
 
 def test_upload_and_download_are_limited_apart(memory: Store, clock: Clock) -> None:

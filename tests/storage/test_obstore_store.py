@@ -13,7 +13,8 @@ import pytest
 
 from lakehouse.connect import Connector, connector
 from lakehouse.errors import Config, LakeError, NotFound, Transfer, Unsupported
-from lakehouse.obstore_store import MOST_PARTS, PART_BYTES, ObstoreStore, part_size
+from lakehouse.obstore_store import ObstoreStore
+from lakehouse.sized import MOST_PARTS, PART_BYTES, part_size
 from lakehouse.store import Store
 from lakehouse.url import parse
 

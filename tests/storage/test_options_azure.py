@@ -300,6 +300,28 @@ def test_an_archived_blob_is_named_and_not_tried_again(server: Recorder, transpo
         assert len(server.of("GET")) == 1
 
 
+def test_storage_class_is_the_access_tier_of_what_is_written(server: Recorder) -> None:
+    store = opened("auto", account_key=KEY, storage_class="Cool", **endpoint(server))
+    assert transport_of(store) == "obstore"
+    put(store)
+    store.put("large", (bytes(1 << 20) for _ in range(9)), size=9 << 20)
+    made = [request for request in server.of("PUT") if request.query.get("comp") in (None, "blocklist")]
+    assert [request.headers["x-ms-access-tier"] for request in made] == ["Cool", "Cool"]
+    assert server.objects["/acc/box/t/large"] == bytes(9 << 20)
+    with pytest.raises(Config, match="storage_class"):
+        opened("fsspec", account_key=KEY, storage_class="Cool", **endpoint(server))
+
+
+def test_azurite_stores_the_tier_and_refuses_an_archived_blob(azurite: Any) -> None:
+    container = f"tier-{uuid.uuid4().hex[:12]}"
+    azurite.make_container(container)
+    options: dict[str, object] = {"connection_string": azurite.connection_string}
+    put(opened("auto", f"az://{container}/t", storage_class="Archive", **options))
+    for transport in ("obstore", "fsspec"):
+        with pytest.raises(Transfer, match="archived; restore it first"):
+            opened(transport, f"az://{container}/t", **options).get("x")
+
+
 @both_transports
 def test_azurite_refuses_a_blob_of_the_archive_tier(azurite: Any, transport: str) -> None:
     from azure.storage.blob import BlobClient

@@ -306,3 +306,14 @@ def test_transport_decides_where_both_can(server: Google) -> None:
 def test_gcsfs_takes_a_key_as_a_table() -> None:
     assert spellings.gcs({"token": {"type": "x"}}) == {"token": '{"type": "x"}'}
     assert spellings.gcs({"token": "anon", "project": "p"}) == {"token": "anon", "project": "p"}
+
+
+def test_storage_class_is_sent_with_what_is_written(server: Google) -> None:
+    store = opened("auto", endpoint_url=server.url, storage_class="NEARLINE")
+    assert transport_of(store) == "obstore"
+    put(store)
+    store.put("large", (bytes(1 << 20) for _ in range(9)), size=9 << 20)
+    made = [request for request in server.of("PUT") if not request.query] + server.of("POST", uploads=None)
+    assert [request.headers["x-goog-storage-class"] for request in made] == ["NEARLINE", "NEARLINE"]
+    with pytest.raises(Config, match="storage_class"):
+        opened("fsspec", endpoint_url=server.url, storage_class="NEARLINE")

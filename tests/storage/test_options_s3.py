@@ -387,8 +387,9 @@ def test_requester_pays_is_said_with_every_request(server: Recorder, transport: 
         assert "x-amz-request-payer" in request.signed_headers
 
 
-def test_the_kms_key_goes_through_obstore(server: Recorder) -> None:
-    assert transport_of(opened("obstore", endpoint_url=server.url, sse_kms_key_id="key-7", **KEYS)) == "obstore"
+def test_key_and_class_go_through_obstore(server: Recorder) -> None:
+    options: dict[str, object] = {"sse_kms_key_id": "key-7", "storage_class": "STANDARD_IA"}
+    assert transport_of(opened("auto", endpoint_url=server.url, **KEYS, **options)) == "obstore"
 
 
 @pytest.mark.parametrize("name", ["acl", "version_aware"])

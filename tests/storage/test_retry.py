@@ -16,7 +16,7 @@ from lakehouse.connect import open_store
 from lakehouse.errors import Config, Conflict, NotFound, Transfer
 from lakehouse.pace import NO_LIMIT_FROM, Pace, Turn
 from lakehouse.retry import RetryingStore
-from lakehouse.store import ObjectInfo, Store
+from lakehouse.store import Buffer, ObjectInfo, Store
 from lakehouse.testing.faulty_store import Faults, FaultyStore
 
 
@@ -506,7 +506,7 @@ def test_every_kind_of_put_takes_its_turn(memory: Store, clock: Clock) -> None:
     seen: list[int] = []
 
     class Watched(FaultyStore):
-        def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
+        def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
             seen.append(pace.in_flight)
             return super().put(path, data, size=size, if_absent=if_absent)
 

@@ -16,10 +16,12 @@ from typing import Any, Literal
 import lakehouse
 from lakehouse.catalog import Catalog, TableRecord
 from lakehouse.config import CatalogSettings, Settings
+from lakehouse.connect import Access
 from lakehouse.formats.iceberg.avro import same_content
 from lakehouse.locations import Locations
 from lakehouse.options import Options
 from lakehouse.progress import ProgressEvent
+from lakehouse.ranges import Limits
 from lakehouse.replica import Replica, open_replica
 from lakehouse.result import SyncResult
 from lakehouse.sync import replicate
@@ -110,7 +112,9 @@ class Shelf:
 
     def replica(self, target: str = "there:ns.t") -> Replica:
         options = Options(location=self.location)
-        return open_replica(str(self.source.folder), target, None, self.settings, retries=0, options=options)
+        return open_replica(
+            str(self.source.folder), target, None, self.settings, options=replace(options or Options(), access=Access(retries=0))
+        )
 
     def theirs(self) -> Any:
         """The same catalog as another program opens it: by pyiceberg."""
@@ -248,7 +252,9 @@ class Grown:
         """The receipts vouch for every object of the target, and the source says the same."""
         made = self.replica()
         source = (made.source, made.terms, None) if against else None
-        report = audit(made.target, made.receipts, made.format, level="bytes", workers=2, progress=lambda _: None, against=source)
+        report = audit(
+            made.target, made.receipts, made.format, level="bytes", limits=Limits(2), progress=lambda _: None, against=source
+        )
         report.raise_for_findings()
 
     def roots(self) -> list[int]:

@@ -114,6 +114,9 @@ class Busy:
             self._act()
         return self._store.get(path, start=start, end=end, if_match=if_match)
 
+    def view(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> memoryview:
+        return memoryview(self.get(path, start=start, end=end, if_match=if_match))
+
 
 def busy(places: Places, act: Callable[[], None]) -> Replica:
     opened = places.replica()

@@ -10,6 +10,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lakehouse.errors import LakeError
+from lakehouse.ranges import Limits
 from lakehouse.sync import Options, replicate
 from lakehouse.testing.faulty_store import Faults, InjectedFault
 from lakehouse.verify import audit
@@ -24,7 +25,7 @@ def proven(places: Places) -> None:
     """The receipts vouch for every object at the target."""
     replica = places.replica()
     audit(
-        replica.target, replica.receipts, replica.format, level="bytes", workers=2, progress=lambda _: None
+        replica.target, replica.receipts, replica.format, level="bytes", limits=Limits(2), progress=lambda _: None
     ).raise_for_findings()
 
 

@@ -18,7 +18,7 @@ from lakehouse.errors import Conflict, LakeError, NotFound, Transfer, Verificati
 from lakehouse.progress import ProgressEvent
 from lakehouse.replica import Replica
 from lakehouse.result import SyncResult
-from lakehouse.store import ObjectInfo, Store, Traits
+from lakehouse.store import Buffer, ObjectInfo, Store, Traits
 from lakehouse.sync import Options, replicate
 from lakehouse.testing.faulty_store import Faults, InjectedFault
 from tests.calls import some_of
@@ -149,11 +149,11 @@ class Damaging:
     def __init__(self, store: Store, chosen: Callable[[str], bool], at: int) -> None:
         self._store, self._chosen, self._at, self.url = store, chosen, at, store.url
         self.traits = Traits(conditional_put=True)
-        self.list, self.head, self.get, self.delete = store.list, store.head, store.get, store.delete
+        self.list, self.head, self.get, self.view, self.delete = store.list, store.head, store.get, store.view, store.delete
         self.damaged: str | None = None
 
-    def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
-        whole = data if isinstance(data, bytes) else b"".join(data)
+    def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
+        whole = bytes(data) if isinstance(data, bytes | memoryview) else b"".join(data)
         if self.damaged is None and self._chosen(path):
             self.damaged = path
             at = self._at % len(whole)

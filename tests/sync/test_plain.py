@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.errors import Config, Conflict, LakeError, NotFound, Transfer, Unsupported
+from lakehouse.ranges import Limits
 from lakehouse.receipt import FULL_EVERY, receipt_path
 from lakehouse.sync import Options, replicate
 from lakehouse.testing.faulty_store import Faults, InjectedFault
@@ -44,7 +45,7 @@ def put(places: Places, path: str, data: bytes) -> None:
 
 def verify(places: Places) -> list[str]:
     replica = places.replica()
-    report = audit(replica.target, replica.receipts, replica.format, level="bytes", workers=2, progress=lambda _: None)
+    report = audit(replica.target, replica.receipts, replica.format, level="bytes", limits=Limits(2), progress=lambda _: None)
     return [f"{finding.sign} {finding.path}" for finding in report.findings]
 
 

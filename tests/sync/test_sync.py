@@ -10,9 +10,10 @@ import pytest
 from deltalake import DeltaTable
 
 from lakehouse.errors import Conflict, LakeError, NotFound, Transfer, Unsupported, Verification
+from lakehouse.ranges import Limits
 from lakehouse.receipt import read_back, read_chain
 from lakehouse.replica import Replica
-from lakehouse.store import ObjectInfo, Store, Traits
+from lakehouse.store import Buffer, ObjectInfo, Store, Traits
 from lakehouse.sync import Options, SyncResult, replicate
 from lakehouse.testing.faulty_store import Faults
 from lakehouse.verify import Report, audit
@@ -39,7 +40,7 @@ def sync(places: Places, faults: Faults | None = None, **options: object) -> Syn
 def verify(places: Places, *, against: bool = False, expect_receipt: str | None = None) -> Report:
     replica = places.replica()
     return audit(
-        replica.target, replica.receipts, replica.format, level="bytes", workers=4, progress=lambda _: None,
+        replica.target, replica.receipts, replica.format, level="bytes", limits=Limits(4), progress=lambda _: None,
         against=(replica.source, None, None) if against else None, expect_receipt=expect_receipt,
     )  # fmt: skip
 
@@ -120,10 +121,10 @@ class _Damaging:
 
     def __init__(self, store: Store, victim: str) -> None:
         self._store, self._victim, self.url, self.traits = store, victim, store.url, Traits(conditional_put=True)
-        self.list, self.head, self.get, self.delete = store.list, store.head, store.get, store.delete
+        self.list, self.head, self.get, self.view, self.delete = store.list, store.head, store.get, store.view, store.delete
 
-    def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
-        whole = data if isinstance(data, bytes) else b"".join(data)
+    def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
+        whole = bytes(data) if isinstance(data, bytes | memoryview) else b"".join(data)
         if self._victim in path:
             whole = whole[:-1] + bytes([whole[-1] ^ 1])
         return self._store.put(path, whole, size=size, if_absent=if_absent)

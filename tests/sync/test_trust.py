@@ -15,7 +15,7 @@ from lakehouse.checksum import sha256_hex
 from lakehouse.errors import Config, Conflict, LakeError, Transfer, Verification
 from lakehouse.receipt import Receipt, put_inventory, read_inventory
 from lakehouse.replica import Replica
-from lakehouse.store import ObjectInfo, Store, Traits
+from lakehouse.store import Buffer, ObjectInfo, Store, Traits
 from lakehouse.sync import Options, replicate
 from lakehouse.testing.faulty_store import Faults
 from tests.sync.places import Places, append, contents
@@ -101,10 +101,10 @@ class _Damaging:
     def __init__(self, store: Store, victim: str, times: int) -> None:
         self._store, self._victim, self._times, self.url = store, victim, times, store.url
         self.traits = Traits(conditional_put=True)
-        self.list, self.head, self.get, self.delete = store.list, store.head, store.get, store.delete
+        self.list, self.head, self.get, self.view, self.delete = store.list, store.head, store.get, store.view, store.delete
 
-    def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
-        whole = data if isinstance(data, bytes) else b"".join(data)
+    def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
+        whole = bytes(data) if isinstance(data, bytes | memoryview) else b"".join(data)
         if path.endswith(self._victim) and self._times:
             self._times -= 1
             whole = whole[:-1] + bytes([whole[-1] ^ 1])
@@ -180,7 +180,7 @@ def test_a_weaker_claim_of_another_run_does_not_stand_for_a_stronger_one(places:
     class Slower(_Damaging):
         """Another run, at level files, claims the receipt just before this one does."""
 
-        def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
+        def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
             if path == "receipts/00000000000000000001.json" and self._times:
                 self._times -= 1
                 sync(places, level="files")
@@ -212,7 +212,7 @@ def _dying_at(places: Places, name: str) -> Replica:  # noqa: F811
     opened = places.replica()
 
     class Dying(_Damaging):
-        def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
+        def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
             if path == name:
                 raise Transfer("killed")
             return self._store.put(path, data, size=size, if_absent=if_absent)

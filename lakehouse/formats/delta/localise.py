@@ -24,7 +24,7 @@ from lakehouse.formats.delta.localise_json import localised_checksum_file, local
 from lakehouse.formats.delta.log import HINT, LOG, SIDECARS
 from lakehouse.formats.delta.vectors import z85_encode
 from lakehouse.locations import Locations, Place, canonical, is_address
-from lakehouse.store import ObjectInfo, Store, Traits
+from lakehouse.store import Buffer, ObjectInfo, Store, Traits
 
 __all__ = ["Localised", "Localiser", "as_stored", "size_at_replica"]
 
@@ -177,7 +177,12 @@ class Localised:
             return self.stored.get(path, start=start, end=end, if_match=if_match)
         return self.localiser.content(self.stored, path, self.stored.get(path, if_match=if_match))[start:end]
 
-    def put(self, path: str, data: bytes | Iterable[bytes], *, size: int, if_absent: bool = False) -> ObjectInfo:
+    def view(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> memoryview:
+        if not self._may_differ(path):
+            return self.stored.view(path, start=start, end=end, if_match=if_match)
+        return memoryview(self.get(path, start=start, end=end, if_match=if_match))
+
+    def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
         return self.stored.put(path, data, size=size, if_absent=if_absent)
 
     def delete(self, path: str) -> None:

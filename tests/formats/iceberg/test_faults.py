@@ -12,6 +12,7 @@ import pytest
 
 import lakehouse
 from lakehouse.config import Settings
+from lakehouse.connect import Access
 from lakehouse.errors import LakeError
 from lakehouse.options import Options
 from lakehouse.replica import Replica, open_replica
@@ -27,7 +28,7 @@ OPTIONS = Options(workers=1)
 
 def faulty(pair: Pair, faults: Faults) -> Replica:
     """The pair's three stores, with one count of calls over all of them, never retried."""
-    made = open_replica(str(pair.source.folder), str(pair.target), None, Settings(), retries=0)
+    made = open_replica(str(pair.source.folder), str(pair.target), None, Settings(), options=Options(access=Access(retries=0)))
     source, target, receipts = (FaultyStore(store, faults) for store in (made.source, made.target, made.receipts))
     return replace(made, source=source, target=target, receipts=receipts)
 
