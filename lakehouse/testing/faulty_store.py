@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 from lakehouse.errors import Transfer
-from lakehouse.store import Buffer, ObjectInfo, Store, Traits
+from lakehouse.store import Buffer, ObjectInfo, ServerCopy, Store, Traits
 
 __all__ = ["Call", "Faults", "FaultyStore", "InjectedFault"]
 
@@ -34,7 +34,7 @@ class Faults:
 
     ``mode``: ``before`` fails instead of the call, ``after`` does it and then loses the reply, ``cut`` ends the data of a put of
     an iterable in the middle (and is ``before`` for everything else). With ``dead`` every later call fails too, as after a kill.
-    ``writes_only`` counts only put and delete. ``transient`` and ``retry_after`` are those of the error.
+    ``writes_only`` counts only put, copy and delete. ``transient`` and ``retry_after`` are those of the error.
     """
 
     fail_at: int | None = None
@@ -57,7 +57,7 @@ class Faults:
         """Note ``call``; True when it is the one that fails."""
         with self._lock:
             self.calls.append(call)
-            if self.writes_only and call.method not in ("put", "delete"):
+            if self.writes_only and call.method not in ("put", "copy", "delete"):
                 return False
             self._counted += 1
             if self.fail_at is None or self._counted < self.fail_at:
@@ -90,7 +90,9 @@ class FaultyStore:
 
     @property
     def traits(self) -> Traits:
-        return self._store.traits
+        """Those of the store; its copies are calls too, of the method ``copy``."""
+        traits = self._store.traits
+        return traits if traits.copy is None else replace(traits, copy=self._copied_by(traits.copy))
 
     def list(self, prefix: str = "", *, after: str | None = None, recursive: bool = True) -> Iterator[ObjectInfo]:
         call, fails = self._arrive("list", prefix)
@@ -132,6 +134,15 @@ class FaultyStore:
             raise self._faults.error(call)
         self._store.delete(path)
         self._replied(call, fails, None)
+
+    def _copied_by(self, copy: ServerCopy) -> ServerCopy:
+        def copied(source_url: str, info: ObjectInfo, path: str, /, *, if_absent: bool = True) -> ObjectInfo:
+            call, fails = self._arrive("copy", path)
+            if fails and self._faults.mode != "after":
+                raise self._faults.error(call)
+            return self._replied(call, fails, copy(source_url, info, path, if_absent=if_absent))
+
+        return copied
 
     def _arrive(self, method: str, path: str) -> tuple[Call, bool]:
         call = Call(self._store.url, method, path)

