@@ -10,9 +10,9 @@ import errno
 import os
 import secrets
 import stat
+import threading
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import BinaryIO
 
 from lakehouse.errors import Config, Conflict, LakeError, NotFound, Transfer, Unsupported
 from lakehouse.sized import counted
@@ -21,6 +21,7 @@ from lakehouse.url import Url
 
 __all__ = ["LocalStore"]
 
+_WINDOW_BYTES = 256 << 10
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _TEMPORARY = ".lake-partial-"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -32,12 +33,21 @@ class LocalStore:
     """Files below ``url``, which need not exist yet: the first put makes it.
 
     An etag changes when the size, the modification time (ns) or the inode does. A put writes a temporary file in the same
-    folder, syncs it, and links or renames it into place; what a killed process leaves behind is never listed.
+    folder, reads it back, syncs it, and links or renames it into place; what a killed process leaves behind is never listed.
     """
 
     def __init__(self, url: Url) -> None:
         self._url = str(url) if url.key else "file:///"
         self._folder = f"/{url.key}"
+        self._lock, self._batches = threading.Lock(), 0
+        self._unsynced: set[str] = set()
+        self._traits = Traits(
+            confirms_put=True,
+            conditional_put=True,
+            conditional_get=True,
+            set_modified=self.set_modified,
+            batching=self.batching,
+        )
 
     def __repr__(self) -> str:
         return f"LocalStore({self._url!r})"
@@ -48,7 +58,7 @@ class LocalStore:
 
     @property
     def traits(self) -> Traits:
-        return Traits(conditional_put=True, conditional_get=True, set_modified=self.set_modified)
+        return self._traits
 
     def list(self, prefix: str = "", *, after: str | None = None, recursive: bool = True) -> Iterator[ObjectInfo]:
         folder = self._file(prefix) if prefix else self._folder
@@ -96,12 +106,12 @@ class LocalStore:
         with draft:
             for chunk in counted(chunks, size, f"{self._url}/{path}"):
                 with self._translating(path):
-                    draft.file.write(chunk)
+                    if not draft.write(chunk):
+                        raise Transfer(f"{self._url}/{path}: reads back other bytes than were written; nothing was written")
             with self._translating(path):
                 status = draft.publish(target, if_absent=if_absent)
         with self._translating(path):
-            for changed in (folder, *created):
-                _sync_folder(changed)
+            self._changed({folder, *created})
         return _info(path, status)
 
     def delete(self, path: str) -> None:
@@ -115,6 +125,29 @@ class LocalStore:
         nanoseconds = (moment - _EPOCH) // timedelta(microseconds=1) * 1000
         with self._translating(path):
             os.utime(self._file(path), ns=(nanoseconds, nanoseconds))
+
+    @contextlib.contextmanager
+    def batching(self) -> Iterator[None]:
+        """Sync the folders that get new names once, at the end, and not for each name."""
+        with self._lock:
+            self._batches += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._batches -= 1
+                folders, self._unsynced = self._unsynced, set()
+            with self._translating(""):
+                self._changed(folders)
+
+    def _changed(self, folders: set[str]) -> None:
+        """Make the names in ``folders`` survive a power cut, now or at the end of the batch."""
+        with self._lock:
+            if self._batches:
+                self._unsynced |= folders
+                return
+        for folder in folders:
+            _sync_folder(folder)
 
     def _walk(
         self, folder: str, start: str, recursive: bool, above: frozenset[tuple[int, int]] = frozenset()
@@ -196,7 +229,8 @@ class _Draft:
                 raise
             descriptor = os.open(self._hidden, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
             self._named = True
-        self.file: BinaryIO = os.fdopen(descriptor, "wb")
+        self.file = os.fdopen(descriptor, "r+b", buffering=0)
+        self._size, self._back = 0, bytearray()
 
     def __enter__(self) -> _Draft:
         return self
@@ -208,9 +242,23 @@ class _Draft:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._hidden)
 
+    def write(self, data: Buffer) -> bool:
+        """Append ``data`` and read it back; False when the file does not hold just that."""
+        view, descriptor = memoryview(data), self.file.fileno()
+        for start in range(0, len(view), _WINDOW_BYTES):
+            piece = view[start : start + _WINDOW_BYTES]
+            done = 0
+            while done < len(piece):
+                done += os.write(descriptor, piece[done:])
+            if len(self._back) != len(piece):
+                self._back = bytearray(len(piece))
+            if os.preadv(descriptor, [self._back], self._size) != len(piece) or self._back != piece:
+                return False
+            self._size += len(piece)
+        return True
+
     def publish(self, target: str, *, if_absent: bool) -> os.stat_result:
         """Sync the bytes and give them their name. Raises FileExistsError with ``if_absent`` where there is such a file."""
-        self.file.flush()
         os.fsync(self.file.fileno())
         if if_absent:
             self._link(target)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 import obstore
 from obstore.exceptions import NotSupportedError
@@ -49,27 +50,32 @@ def client_options(timeout_seconds: float, *, allow_http: bool = False, upload: 
     }
 
 
+class Opened(Protocol):
+    """Makes an obstore store with the time limits of reading, or of an ``upload``."""
+
+    def __call__(self, *, upload: bool) -> ObjectStore: ...
+
+
 class ObstoreStore:
     """Objects of one bucket or container below ``url``.
 
-    ``store`` and ``uploads`` are obstore stores at the bucket's root, without a prefix of their own, differing only in their
-    time limits. ``refused_characters`` are those that the service would change in a key without a word. ``attributes`` are
-    obstore's (``Storage-Class``), sent with every object that is written.
+    ``opened`` makes obstore stores at the bucket's root, without a prefix of their own: one that reads, and, once something is
+    written, one with the time limits of an ``upload``. ``refused_characters`` are those that the service would change in a key
+    without a word. ``attributes`` are obstore's (``Storage-Class``), sent with every object that is written.
     """
 
     def __init__(
         self,
         url: Url,
-        store: ObjectStore,
+        opened: Opened,
         traits: Traits,
         *,
-        uploads: ObjectStore | None = None,
         refused_characters: str = "",
         attributes: Mapping[str, str] | None = None,
     ) -> None:
         self._refused, self._attributes = refused_characters, dict(attributes or {})
         self._url, self._text, self._traits = url, str(url), traits
-        self._store, self._uploads = store, uploads or store
+        self._opened, self._store = opened, opened(upload=False)
         self._root = f"{url.key}/" if url.key else ""
         self._reached = False
         if any(segment in ("", ".", "..") for segment in url.key.split("/")) and url.key:
@@ -79,6 +85,10 @@ class ObstoreStore:
 
     def __repr__(self) -> str:
         return f"ObstoreStore({self._text!r})"
+
+    @cached_property
+    def _uploads(self) -> ObjectStore:
+        return self._opened(upload=True)
 
     @property
     def url(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -57,6 +58,7 @@ class Traits:
     ``conditional_put``: ``put(if_absent=True)`` is atomic, also among writers on other machines.
     ``conditional_get``: ``get(if_match=…)`` fails when the object has changed.
     ``set_modified``: sets the modification time of the object at a path, where a place lets anyone choose it (folders do).
+    ``batching``: while one of its contexts is open, names that are put need not survive a power cut; after it all of them do.
     ``service``: names the service and the credentials by which the store reaches it, without a secret; ``copy`` takes objects of
     any store of that same service. None: no copies.
     ``copy``: the service copies by itself (`ServerCopy`).
@@ -69,6 +71,7 @@ class Traits:
     conditional_put: bool = False
     conditional_get: bool = False
     set_modified: Callable[[str, datetime], None] | None = field(default=None, compare=False, repr=False)
+    batching: Callable[[], AbstractContextManager[None]] | None = field(default=None, compare=False, repr=False)
     service: str | None = field(default=None, compare=False, repr=False)
     copy: ServerCopy | None = field(default=None, compare=False, repr=False)
     stated_sha256: Callable[[ObjectInfo], str | None] | None = field(default=None, compare=False, repr=False)

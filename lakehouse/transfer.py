@@ -8,6 +8,7 @@ as it comes. Nothing here knows what the bytes mean.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from lakehouse.errors import Config, Conflict, LakeError, NotFound, Transfer, Unsupported
@@ -193,7 +194,8 @@ def transfer(
     """
     failures: list[tuple[str, LakeError]] = []
     arrived = False
-    with RangePool(limits) as pool:
+    batching = target.traits.batching
+    with batching() if batching is not None else nullcontext(), RangePool(limits) as pool:
         mover = _Mover(source, target, pool)
         for copy, outcome in each(mover.move, copies, workers=limits.workers, stop=pool.stop):
             progress(ProgressEvent("transfer", objects=1, size=copy.size))

@@ -152,18 +152,18 @@ def _open_obstore(url: Url, options: Mapping[str, object], account: _Account) ->
     }
     credentials = None if flag(options, "anon") else _credentials(url, options, account)
     timeout, plain = number(options, "timeout", TIMEOUT_SECONDS), is_plain_http(account.endpoint)
-    readers, writers = (
-        AzureStore(
+
+    def opened(*, upload: bool) -> AzureStore:
+        return AzureStore(
             account.container,
             config=config,
             client_options={**client_options(timeout, allow_http=plain, upload=upload), **tls_and_proxy(options)},
             retry_config=RETRIES_OFF,
             credential_provider=credentials,
         )
-        for upload in (False, True)
-    )
+
     traits = azure_copy.declared(_TRAITS, url, account, options, quoted=True)
-    return ObstoreStore(url, readers, traits, uploads=writers, refused_characters=_REFUSED, attributes=storage_class(options))
+    return ObstoreStore(url, opened, traits, refused_characters=_REFUSED, attributes=storage_class(options))
 
 
 def _credentials(url: Url, options: Mapping[str, object], account: _Account) -> Any:

@@ -95,19 +95,19 @@ def _open_obstore(url: Url, options: Mapping[str, object]) -> Store:
     config: GCSConfig = {"base_url": endpoint or _SERVICE, "skip_signature": anonymous}
     credentials = _nobody if anonymous else _credentials(url, options)
     timeout, plain = number(options, "timeout", TIMEOUT_SECONDS), is_plain_http(endpoint)
-    readers, writers = (
-        GCSStore(
+
+    def opened(*, upload: bool) -> GCSStore:
+        return GCSStore(
             url.authority,
             config=config,
             client_options={**client_options(timeout, allow_http=plain, upload=upload), **tls_and_proxy(options)},
             retry_config=RETRIES_OFF,
             credential_provider=credentials,
         )
-        for upload in (False, True)
-    )
+
     traits = Traits(conditional_put=True, conditional_get=True)
     traits = gcs_copy.declared(traits, url, options, lambda: getattr(credentials, "credentials", None), generations=False)
-    return ObstoreStore(url, readers, traits, uploads=writers, attributes=storage_class(options))
+    return ObstoreStore(url, opened, traits, attributes=storage_class(options))
 
 
 def _nobody() -> GCSCredential:

@@ -192,19 +192,19 @@ def _open_obstore(bucket: _Bucket) -> Store:
     url, options, endpoint, row = bucket.url, bucket.options, bucket.endpoint, bucket.row
     config, credentials = _obstore_config(bucket), _credentials(bucket)
     timeout, plain = number(options, "timeout", TIMEOUT_SECONDS), is_plain_http(endpoint)
-    readers, writers = (
-        S3Store(
+
+    def opened(*, upload: bool) -> S3Store:
+        return S3Store(
             url.authority,
             config=config,
             client_options={**client_options(timeout, allow_http=plain, upload=upload), **tls_and_proxy(options)},
             retry_config=RETRIES_OFF,
             credential_provider=credentials,
         )
-        for upload in (False, True)
-    )
+
     traits = Traits(confirms_put=row.confirms_put, conditional_put=row.conditional_put, conditional_get=row.conditional_get)
     traits = s3_copy.declared(traits, bucket, _botocore_config(bucket), _object_options(options))
-    return ObstoreStore(url, readers, traits, uploads=writers, attributes=storage_class(options))
+    return ObstoreStore(url, opened, traits, attributes=storage_class(options))
 
 
 def _obstore_config(bucket: _Bucket) -> S3Config:

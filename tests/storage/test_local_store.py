@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -172,3 +173,44 @@ def test_a_file_system_without_nameless_files_gets_hidden_ones(
         store.put("a/y", iter([b"12"]), size=3)
     assert os.listdir(tmp_path / "table" / "a") == ["x"]
     assert store.get("a/x") == b"22"
+
+
+def test_folders_are_synced_once_a_batch_and_at_once_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    sync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            synced.append(os.path.relpath(os.readlink(f"/proc/self/fd/{descriptor}"), tmp_path))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    store = LocalStore(parse(str(tmp_path / "t")))
+    store.put("a", b"1", size=1)
+    assert sorted(set(synced)) == [".", "t"]
+    synced.clear()
+    batching = store.traits.batching
+    assert batching is not None
+    with batching():
+        for number in range(20):
+            store.put(f"day={number % 2}/{number}", b"1", size=1)
+        assert synced == []
+    assert sorted(synced) == ["t", "t/day=0", "t/day=1"]
+    store.put("b", b"1", size=1)
+    assert synced[3:] == ["t"]
+
+
+def test_a_file_that_reads_back_other_bytes_than_were_written_does_not_appear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+
+    def damaging(descriptor: int, data: memoryview) -> int:
+        return write(descriptor, bytes([data[0] ^ 1]) + bytes(data[1:]))
+
+    store = LocalStore(parse(str(tmp_path / "t")))
+    monkeypatch.setattr(os, "write", damaging)
+    with pytest.raises(Transfer, match="reads back other bytes"):
+        store.put("a", b"12345", size=5)
+    monkeypatch.undo()
+    assert list(store.list()) == []
