@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from lakehouse.checksum import sha256_hex
 from lakehouse.errors import Unsupported
@@ -29,6 +30,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfs": "abfss"}
 _OURS = re.compile(r"(_lake|_delta_log)(/.*)?|metadata/(version-hint\.text|.*\.metadata\.json(\.gz)?)", re.DOTALL)
 """Names by which readers find a table, and syncs their receipts: no data file may have one."""
+_DOUBTFUL = ("/", ".", "_lake", "_delta_log", "metadata/")
 _MAX_HEADS = 16
 _WASB = re.compile(r"wasbs?://([^@/]+)@([^./]+)\.blob\.", re.IGNORECASE)
 
@@ -63,8 +65,7 @@ def canonical(stated: str) -> str:
     return path
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """``read``: a path below SOURCE, or a whole address. ``write``: a path below TARGET."""
 
     read: str
@@ -86,6 +87,12 @@ class Locations:
     maps: tuple[tuple[str, str], ...] = ()
     external: tuple[str, ...] = ()
     heads: set[str] = field(default_factory=set, compare=False)
+    _roots: tuple[str, ...] = field(init=False, compare=False, repr=False)
+    _plain_heads: list[str] = field(default_factory=list, init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        stated = (canonical(self.table).rstrip("/"),) if self.table else ()
+        object.__setattr__(self, "_roots", (*stated, canonical(self.source)))
 
     def stated_at(self, location: str) -> Locations:
         """The same maps for a table that states ``location`` as its own."""
@@ -101,10 +108,13 @@ class Locations:
         Raises `Unsupported` for a path that leads out of the table by ``..``, for a name that is ours at the target, and for what
         nothing permits to read.
         """
-        return Place(self.read(stated), self.write(stated))
+        path = self._plain(stated)
+        return Place(self.read(stated), self.write(stated)) if path is None else Place(path, path)
 
     def read(self, stated: str) -> str:
         """Where it lies: a path below SOURCE, or a whole address. Raises `Unsupported` as `place` does."""
+        if (path := self._plain(stated)) is not None:
+            return path
         inside, mapped = self._found(stated)
         if ".." in (mapped or canonical(stated)).split("/"):
             raise self._leaves(stated)
@@ -120,6 +130,8 @@ class Locations:
         Raises `Unsupported` for a path that leads out of the table, that has a name that is ours there, or that an object store's
         clients cannot address (empty segments and ``.``, which a file system passes over).
         """
+        if (plain := self._plain(stated)) is not None:
+            return plain
         inside, _ = self._found(stated)
         if inside is None:
             return self._outside(stated)
@@ -142,54 +154,69 @@ class Locations:
 
         Raises as `write` does.
         """
+        if (plain := self._plain(stated)) is not None:
+            return f"{self.target}/{plain}"
         inside, _ = self._found(stated)
         path = self.write(stated)
         return f"{self.target}/{path if inside is None else inside.lstrip('/')}"
 
+    def _plain(self, stated: str) -> str | None:
+        """The path of a file of the table that is read and written under one name; None for whatever needs a closer look.
+
+        Nearly every path of a table is like this: it begins with a spelling of the location that was met before and read plainly,
+        and goes on in segments that neither a file system nor we give a meaning.
+        """
+        for head in self._plain_heads:
+            if stated.startswith(head):
+                path = stated[len(head) :]
+                if not path or path.startswith(_DOUBTFUL) or path[-1] == "/" or "//" in path or "/." in path:
+                    return None
+                return path
+        return None
+
     def _found(self, stated: str) -> tuple[str | None, str | None]:
         """The rest of the path when the file is one of the table, and where ``--map`` says it lies."""
-        if not self.maps:
-            for head in tuple(self.heads):
-                if stated.startswith(head):
-                    return self._followed(stated, stated[len(head) :]), None
         address = canonical(stated)
         inside, mapped = self._rest_inside(address), self._mapped(address)
-        own = inside is not None and address.startswith(f"{self._roots()[0]}/") and stated.endswith(f"/{inside}")
-        if inside is not None and own and len(self.heads) < _MAX_HEADS:
-            self.heads.add(stated[: len(stated) - len(inside)])
-        return (None if inside is None else self._followed(stated, inside)), mapped
+        if inside is None:
+            return None, mapped
+        if address.startswith(f"{self._roots[0]}/") and stated.endswith(f"/{inside}") and len(self.heads) < _MAX_HEADS:
+            self._met(stated[: len(stated) - len(inside)])
+        if ".." in inside.split("/"):
+            raise self._leaves(stated)
+        return inside, mapped
+
+    def _met(self, head: str) -> None:
+        """Takes down a spelling of the table's location, which ends in a slash; it reads plainly where only the rest decides."""
+        self.heads.add(head)
+        root = self._roots[0]
+        if self.maps or head in self._plain_heads or ".." in root.split("/"):
+            return
+        if canonical(f"{head}x") == f"{root}/x":
+            self._plain_heads.append(head)
 
     def is_inside(self, stated: str) -> bool:
         """Whether ``stated`` is the table's location or lies below it."""
         address = canonical(stated).rstrip("/")
-        return any(address == root or _below(address, root) is not None for root in self._roots())
+        return any(address == root or _below(address, root) is not None for root in self._roots)
 
     def directory(self, stated: str) -> str:
         """The address at the target of a folder that is the table's location or lies below it."""
         address = canonical(stated).rstrip("/")
-        rests = (_below(address, root) for root in self._roots())
+        rests = (_below(address, root) for root in self._roots)
         rest = next((rest for rest in rests if rest is not None), "")
         return f"{self.target}/{rest}" if rest else self.target
 
     def is_mentioned(self, text: str) -> bool:
         """Whether ``text`` holds the table's location, or an address of SOURCE, somewhere."""
-        return any(is_address(place) and place in text for place in (self.table.rstrip("/"), *self._roots()))
-
-    def _roots(self) -> tuple[str, ...]:
-        stated = (canonical(self.table).rstrip("/"),) if self.table else ()
-        return (*stated, canonical(self.source))
+        return any(is_address(place) and place in text for place in (self.table.rstrip("/"), *self._roots))
 
     def _rest_inside(self, address: str) -> str | None:
-        for root in self._roots():
+        for root in self._roots:
             rest = _below(address, root)
             if rest is not None:
                 return rest
         return None
-
-    def _followed(self, stated: str, rest: str) -> str:
-        if ".." in rest and ".." in rest.split("/"):
-            raise self._leaves(stated)
-        return rest
 
     def _leaves(self, stated: str) -> Unsupported:
         return Unsupported(f"{self.source}: states the path {stated!r}, whose '..' may leave the table; it is not followed")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse.errors import Unsupported
@@ -168,3 +171,54 @@ def test_what_is_only_named_needs_no_permission_and_gets_the_same_name_as_what_i
     assert table().write(away) == table(external=("s3://another",)).place(away).write
     with pytest.raises(Unsupported):
         table().read(away)
+
+
+NASTY = st.sampled_from(
+    [
+        *("", ".", "..", "...", ".x", "x.", "x..", "a:b", "t", "day=1%2F2", "localhost", "file:", "s3:", "metadata/x"),
+        *("_lake", "_lake/x", "_lakes", "_delta_log", "metadata/v1.metadata.json", "metadata/version-hint.text"),
+        *("c@a.dfs.core.windows.net", "c@a.blob.core.windows.net"),
+    ]
+) | st.text("a.:_/", max_size=4)
+BEGINNINGS = st.sampled_from(
+    [
+        *("s3://b/t", "s3a://b/t", "S3N://b/t", "s3://b", "s3://b/t/../t", "s3:/", "abfss:/"),
+        *("abfss://c@a.dfs.core.windows.net/t", "wasbs://c@a.blob.core.windows.net/t"),
+        *("file:///t", "file:/t", "/t", "file:///", "/", "", ".", "./t", "t", "file:t", "file://", "file://localhost/t"),
+    ]
+)
+STATED = st.builds(lambda head, rest: "/".join([head, *rest]), BEGINNINGS, st.lists(NASTY, max_size=4))
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "maps": st.lists(st.tuples(STATED, BEGINNINGS), max_size=2).map(tuple),
+        "external": st.lists(STATED, max_size=2).map(tuple),
+    },
+)
+LOCATIONS = st.just("") | BEGINNINGS | STATED
+SOURCES = st.sampled_from(["s3://b/t", "s3://b", "file:///t", "file:///", "abfss://c@a.dfs.core.windows.net/t"])
+
+
+def outcome(ask: Callable[[str], object], stated: str) -> object:
+    try:
+        return ask(stated)
+    except Unsupported as error:
+        return str(error)
+
+
+@settings(max_examples=500)
+@given(SOURCES, st.sampled_from([TARGET, "file:///r"]), LOCATIONS, OPTIONS, st.lists(STATED, min_size=1, max_size=12))
+def test_what_is_said_of_a_path_does_not_depend_on_the_paths_before_it(
+    source: str, target: str, stated_at: str, options: dict[str, tuple[object, ...]], paths: list[str]
+) -> None:
+    """Spellings of the location are remembered, and what follows them is then read with a shorter look."""
+    kept = Locations(source, target, stated_at, **options)  # type: ignore[arg-type]
+    heads: set[str] = set()
+    for stated in [*paths, *(f"{path}/data/x" for path in [stated_at, *paths]), *paths]:
+        for name in ("read", "write", "address"):
+            fresh = replace(kept, heads=set())
+            assert outcome(getattr(kept, name), stated) == outcome(getattr(fresh, name), stated), (name, stated)
+            heads |= fresh.heads
+        place = outcome(kept.place, stated)
+        assert not isinstance(place, Place) or place == (kept.read(stated), kept.write(stated))
+    assert kept.heads == heads
