@@ -28,7 +28,6 @@ _UNREACHABLE = re.compile(
     r"Timeout|TimedOut|Connect|Disconnect|Incomplete|Payload|ServiceRequest|ServiceResponse|Proxy|Chunked|RefreshError"
 )
 _NO_KEYS = re.compile(r"Credential|ProfileNotFound|TokenRetrieval|DefaultCredentials|ClientAuthentication")
-THROTTLED_SECONDS = 0.0
 
 
 def translated(error: BaseException, where: str, store: str, *, listing: bool, writing: bool) -> LakeError:
@@ -49,7 +48,7 @@ def translated(error: BaseException, where: str, store: str, *, listing: bool, w
     if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError) or status == 404:
         return NotFound(f"{where}: not found")
     if code in _THROTTLED or status in (429, 503):
-        return Transfer(f"{where}: the server answered {said}", transient=True, retry_after=THROTTLED_SECONDS)
+        return Transfer(f"{where}: the server answered {said}", transient=True, retry_after=_retry_after(error))
     if (status is not None and (status >= 500 or status == 408)) or isinstance(error, ConnectionError | TimeoutError):
         return Transfer(f"{where}: {said}", transient=True)
     if isinstance(error, NotImplementedError):
@@ -57,6 +56,15 @@ def translated(error: BaseException, where: str, store: str, *, listing: bool, w
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Transfer(f"{where}: the disk is full; nothing was written, make room and run again")
     return Transfer(f"{where}: {said}", transient=bool(_UNREACHABLE.search(names)))
+
+
+def _retry_after(error: BaseException) -> float:
+    """The seconds that the server asked to wait (RFC 9110, Retry-After; a date counts as none), 0 where it names no time."""
+    response = getattr(error, "response", None)
+    answer = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}) if isinstance(response, dict) else None
+    headers = answer if answer is not None else getattr(response, "headers", None) or getattr(error, "headers", None) or {}
+    stated = next((str(value) for name, value in dict(headers).items() if str(name).lower() == "retry-after"), "")
+    return float(stated) if stated.isdigit() else 0.0
 
 
 def _status_and_code(error: BaseException | None) -> tuple[int | None, str]:
