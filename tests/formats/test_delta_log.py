@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given, settings
@@ -60,6 +62,29 @@ def test_trap_encoding_is_decoded_once(path: str, key: str) -> None:
 def test_trap_absolute_paths_and_those_that_leave_the_table_are_refused(path: str) -> None:
     with pytest.raises(Unsupported):
         object_key("here", path)
+
+
+SEGMENTS = st.sampled_from(
+    ["", ".", "..", "a", "a.b", "_a", "_lake", "%5Flake", "_delta_log", "%2E%2E", "%2F", "%ff", "t=1:2", "s3:", "x..y"]
+)
+
+
+@given(st.lists(SEGMENTS, min_size=1, max_size=4).map("/".join))
+def test_a_path_is_an_object_key_when_nothing_is_wrong_with_what_it_decodes_to(path: str) -> None:
+    key = unquote(path, errors="replace")
+    first = next((segment for segment in key.split("/") if segment not in ("", ".")), "")
+    wrong = [
+        "\ufffd" in key,
+        re.match(r"/|[A-Za-z][A-Za-z0-9+.-]*:", path),
+        not key or key.startswith("/"),
+        ".." in key.split("/"),
+        first in ("_lake", "_delta_log"),
+    ]
+    if any(wrong):
+        with pytest.raises(Unsupported):
+            object_key("here", path)
+    else:
+        assert object_key("here", path) == key
 
 
 @pytest.mark.parametrize("kind", ["add", "remove", "cdc"])

@@ -31,6 +31,8 @@ ABSOLUTE_PATTERN = r"^(?:/|[A-Za-z][A-Za-z0-9+.\-]*:)"
 _ABSOLUTE = re.compile(ABSOLUTE_PATTERN)
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NOT_FOR_DATA = ("_delta_log", "_lake")
+_DOUBTFUL = ("", "/", ".", "_")
+"""What a path begins with that may be absolute, no file, or among metadata or receipts."""
 _decoder = json.JSONDecoder()
 
 
@@ -68,7 +70,7 @@ def _skip(text: str, at: int) -> int:
 
 def is_absolute(path: str) -> bool:
     """Whether an action's ``path`` is an absolute one."""
-    return _ABSOLUTE.match(path) is not None
+    return (":" in path or path.startswith("/")) and _ABSOLUTE.match(path) is not None
 
 
 def object_key(where: str, path: object) -> str:
@@ -80,6 +82,8 @@ def object_key(where: str, path: object) -> str:
     """
     if not isinstance(path, str):
         raise NotFound(f"{where}: an action has no path, so the file that it means cannot be found")
+    if ":" not in path and "%" not in path and ".." not in path and path[:1] not in _DOUBTFUL:
+        return path
     try:
         key = unquote(path, errors="strict")
     except UnicodeDecodeError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 from typing import Any
 
 from lakehouse.errors import LakeError, NotFound, Unsupported
@@ -74,8 +75,28 @@ def _stored_actions(store: Store, part: ObjectInfo, columns: tuple[str, ...] | N
     for batch in _batches(store, part, columns):
         for kind, column in zip(batch.schema.names, batch.columns, strict=True):
             if column.null_count < len(column):
-                rows = column.to_pylist(maps_as_pydicts="lossy")
-                yield from ((kind, fields) for fields in rows if fields is not None)
+                for fields in _values(column):
+                    if fields is not None:
+                        yield kind, fields
+
+
+def _values(column: Any) -> Iterable[Any]:
+    """The values of a column as Python's, maps as dicts (of equal keys the last counts).
+
+    PyArrow itself makes dicts row by row, many times slower than its lists of plain values.
+    """
+    import pyarrow as pa
+
+    if column.null_count == len(column):
+        return repeat(None, len(column))
+    if not pa.types.is_struct(column.type) or column.type.num_fields == 0:
+        values: list[Any] = column.to_pylist(maps_as_pydicts="lossy")
+        return values
+    names = [field.name for field in column.type]
+    rows = (dict(zip(names, fields, strict=False)) for fields in zip(*map(_values, column.flatten()), strict=False))
+    if column.null_count == 0:
+        return rows
+    return (row if there else None for row, there in zip(rows, column.is_valid().to_pylist(), strict=True))
 
 
 def named_sidecars(where: str, log: Log, rows: Iterable[Action]) -> tuple[tuple[ObjectInfo, ...], tuple[str, ...]]:

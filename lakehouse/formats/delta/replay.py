@@ -12,7 +12,7 @@ from lakehouse.errors import Unsupported
 from lakehouse.formats.delta.actions import actions_of, object_key, size_of
 from lakehouse.formats.delta.checkpoint import FILE_COLUMNS, checkpoint_actions
 from lakehouse.formats.delta.features import check_protocol
-from lakehouse.formats.delta.vectors import Vector, vector_of
+from lakehouse.formats.delta.vectors import NO_VECTOR, Vector, vector_of
 from lakehouse.formats.delta.version import DeltaVersion, commits_in_order
 from lakehouse.store import Store
 
@@ -78,6 +78,8 @@ class Replay:
             raise Unsupported(f"{where}: its data files are {fields['format']['provider']}, not parquet")
 
     def _vector(self, where: str, fields: dict[str, Any]) -> Vector:
+        if not fields.get("deletionVector"):
+            return NO_VECTOR
         vector = vector_of(where, fields)
         if vector.file:
             self._ends[vector.file] = max(vector.end, self._ends.get(vector.file, 0))
@@ -126,12 +128,16 @@ class Replay:
             self.live.pop(key, None)
             self.older.pop(key, None)
         for names in (self.live, self.vectors):
-            for key in names:
-                self.older.pop(key, None)
-                self.changes.pop(key, None)
+            for past in (self.older, self.changes):
+                _drop(past, names)
         for names in (self.live, self.vectors, self.older, self.changes):
-            for key in [key for key in self.left_out if key in names]:
-                del self.left_out[key]
+            _drop(self.left_out, names)
+
+
+def _drop(names: dict[str, int], others: dict[str, int]) -> None:
+    """Takes from ``names`` what is one of ``others``."""
+    for key in names.keys() & others.keys():
+        del names[key]
 
 
 def replay(store: Store, version: DeltaVersion, since: int | None = None) -> Replay:
@@ -158,7 +164,8 @@ def replay(store: Store, version: DeltaVersion, since: int | None = None) -> Rep
 
 def _apply_checkpoint(store: Store, version: DeltaVersion, number: int, found: Replay) -> None:
     found.restart()
-    where = f"{store.url}: checkpoint {number}"
+    url = store.url
+    where = f"{url}: checkpoint {number}"
     for kind, fields in checkpoint_actions(store, version.log, number, FILE_COLUMNS):
         if kind != "remove" or fields.get("path") is not None:
-            found.apply(where, kind, fields, store.url)
+            found.apply(where, kind, fields, url)
