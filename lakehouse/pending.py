@@ -12,7 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
-from lakehouse.receipt import from_line, to_line
+from lakehouse.inventory import from_line, to_line
+from lakehouse.spool import Spool, records
 from lakehouse.store import Store
 from lakehouse.table import Written
 
@@ -51,14 +52,12 @@ class Pending:
         self._lines, self._batches, self._since = [], self._batches + 1, self._clock()
 
 
-def read_pending(store: Store, number: int) -> dict[str, Written] | None:
-    """What unfinished runs for receipt ``number`` had finished, by path; None where there was no such run."""
-    found = False
-    noted: dict[str, Written] = {}
+def read_pending(store: Store, number: int) -> Spool[Written] | None:
+    """What unfinished runs for receipt ``number`` noted: the last note of a path counts. None where there was no such run."""
+    noted: Spool[Written] | None = None
     for info in store.list(f"pending/{number:020d}"):
-        found = True
-        for line in store.get(info.path).decode(errors="replace").splitlines():
+        noted = records() if noted is None else noted
+        for line in store.get(info.path).split(b"\n"):
             with suppress(ValueError, TypeError):  # a line that nobody can read notes nothing
-                written = from_line(line)
-                noted[written.path] = written
-    return noted if found else None
+                noted.append(from_line(line))
+    return noted

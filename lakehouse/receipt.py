@@ -14,22 +14,39 @@ is done again. Each receipt holds the SHA-256 of the one before it.
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from typing import IO, Any, Literal, cast
+from typing import Literal
 
-from lakehouse.checksum import Checksum, sha256_hex
-from lakehouse.errors import Conflict, NotFound, Verification
+from lakehouse.checksum import sha256_hex
+from lakehouse.errors import NotFound, Verification
+from lakehouse.inventory import from_line, newest, put_inventory, read_inventory, to_line
 from lakehouse.plan import Counts
+from lakehouse.spool import latest
 from lakehouse.store import Store
 from lakehouse.table import Base, Written
 
-__all__ = ["FULL_EVERY", "LATEST", "LEVELS", "Chain", "Level", "Receipt", "known_objects", "lowest", "read_chain", "receipt_path"]
+__all__ = [
+    "FULL_EVERY",
+    "LATEST",
+    "LEVELS",
+    "Chain",
+    "Level",
+    "Receipt",
+    "from_line",
+    "known_events",
+    "known_objects",
+    "lowest",
+    "newest",
+    "put_inventory",
+    "read_chain",
+    "read_inventory",
+    "receipt_path",
+    "to_line",
+]
 
 SCHEMA_VERSION = 1
 LATEST = "latest.json"
@@ -66,6 +83,8 @@ class Receipt:
     ``supersedes`` numbers the unfinished receipt that this one replaces. ``full``: the inventory lists all objects, so that no
     older receipt is needed. ``remarks`` are those of the version (`lakehouse.table.Remark`), ``read_map`` the digest of the
     ``--map`` options that it was read with, ``terms`` that of all that decides what a replica of a version is (`Terms.digest`).
+    ``target_listing`` (plain files): the `ListingDigest` of the objects at the target that the receipts vouch for; "" (and then
+    not written) where a listing could not show that one was overwritten.
     """
 
     number: int
@@ -99,6 +118,7 @@ class Receipt:
     read_map: str = ""
     terms: str = ""
     skip_broken_history: bool = False
+    target_listing: str = ""
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -122,7 +142,10 @@ class Receipt:
 
     def to_bytes(self) -> bytes:
         """The receipt as it lies at the target: JSON, indented, keys in the order of this class."""
-        return (json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n").encode()
+        said = asdict(self)
+        if not self.target_listing:
+            del said["target_listing"]
+        return (json.dumps(said, indent=2, ensure_ascii=False) + "\n").encode()
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Receipt:
@@ -253,73 +276,23 @@ def read_back(store: Store, upto: int) -> list[tuple[Receipt, str]]:
     return found[::-1]
 
 
-def to_line(written: Written) -> str:
-    """One line of an inventory: JSON without empty fields."""
-    return json.dumps(
-        {key: value for key, value in asdict(written).items() if value is not None and value is not False}, ensure_ascii=False
-    )
-
-
-def from_line(line: str) -> Written:
-    """The opposite of `to_line`."""
-    raw: dict[str, Any] = json.loads(line)
-    checksum = raw.pop("checksum", None)
-    return Written(**raw, checksum=Checksum(**checksum) if checksum else None)
-
-
-def put_inventory(store: Store, number: int, objects: Iterable[Written]) -> str:
-    """Compress and put an inventory; its name holds the SHA-256 of its bytes. Gives the path."""
-    import zstandard
-
-    with tempfile.TemporaryFile() as file:
-        with zstandard.ZstdCompressor().stream_writer(cast(IO[bytes], file), closefd=False) as compressed:
-            for written in objects:
-                compressed.write((to_line(written) + "\n").encode())
-        size = file.tell()
-        file.seek(0)
-        data = file.read(size)
-    path = f"receipts/{number:020d}-{sha256_hex(data)}.jsonl.zst"
-    try:
-        store.put(path, data, size=size, if_absent=True)
-    except Conflict:
-        if store.get(path) != data:
-            raise
-    return path
-
-
-def read_inventory(store: Store, path: str) -> Iterator[Written]:
-    """The lines of one inventory. Raises `Verification` when its bytes are not those that its name states."""
-    import zstandard
-
-    try:
-        data = store.get(path)
-    except NotFound as error:
-        raise Verification(f"{store.url}/{path}: an inventory is gone") from error
-    if sha256_hex(data) not in path:
-        raise Verification(f"{store.url}/{path}: its bytes do not have the SHA-256 in its name: it was damaged or edited")
-    with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)) as stream:
-        for line in io.TextIOWrapper(stream, encoding="utf-8"):
-            yield from_line(line)
-
-
-def known_objects(store: Store, upto: int, finished: int) -> dict[str, Written]:
-    """The newest record of every object that receipts up to number ``upto`` name, by path.
+def known_events(store: Store, upto: int, finished: int) -> Iterator[Written]:
+    """What receipts up to number ``upto`` say of objects, oldest first: the last word on a path counts (`newest`).
 
     What a receipt above ``finished`` was only going to publish or delete is left out: its run did not end.
     Raises `Verification` for receipts or inventories that cannot be believed.
     """
     receipts = [receipt for receipt, _ in read_back(store, upto)]
     unfinished = {receipt.supersedes for receipt in receipts} | set(range(finished + 1, upto + 1))
-    known: dict[str, Written] = {}
     for receipt in receipts:
         for written in read_inventory(store, receipt.inventory):
-            if written.origin in ("published", "deleted") and receipt.number in unfinished:
-                continue
-            if written.origin == "deleted":
-                known.pop(written.path, None)
-            else:
-                known[written.path] = written
-    return known
+            if written.origin not in ("published", "deleted") or receipt.number not in unfinished:
+                yield written
+
+
+def known_objects(store: Store, upto: int, finished: int) -> dict[str, Written]:
+    """The newest record of every object that receipts up to number ``upto`` name, by path: see `known_events`."""
+    return latest(known_events(store, upto, finished))
 
 
 def claim(store: Store, receipt: Receipt) -> str:

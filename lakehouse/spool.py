@@ -27,6 +27,8 @@ __all__ = [
     "Spool",
     "file_row",
     "files",
+    "latest",
+    "listed_file",
     "listing",
     "records",
     "row_file",
@@ -67,7 +69,7 @@ class Spool(Generic[Record]):
         return self._stored + len(self._recent)
 
     def __iter__(self) -> Iterator[Record]:
-        return map(self._unpack, self._rows())
+        return map(self._unpack, self.rows())
 
     def append(self, record: Record) -> None:
         """Add a record at the end."""
@@ -92,11 +94,12 @@ class Spool(Generic[Record]):
             return [self]
         scratch = _Scratch()
         made = [Spool(self._pack, self._unpack, scratch) for _ in range(count)]
-        for row in self._rows():
+        for row in self.rows():
             made[crc32(row[0].encode("utf-8", "surrogatepass")) % count].append_row(row)
         return made
 
-    def _rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[Row]:
+        """The records as rows."""
         length = len(self)
         for place in self._batches:
             yield from marshal.loads(self._scratch.read(place))  # noqa: S302 - written by this process
@@ -144,6 +147,17 @@ class _Scratch:
 def shelves(*sizes: int) -> int:
     """Over how many shelves spools of these sizes must be spread (`Spool.shelves`), so that one shelf of each fits in memory."""
     return max(1, -(-sum(sizes) // SHELF_RECORDS))
+
+
+def latest(events: Iterable[Written]) -> dict[str, Written]:
+    """The last record of each path in ``events``, without those that say that it was deleted."""
+    known: dict[str, Written] = {}
+    for written in events:
+        if written.origin == "deleted":
+            known.pop(written.path, None)
+        else:
+            known[written.path] = written
+    return known
 
 
 def listing() -> Spool[ObjectInfo]:
@@ -214,6 +228,12 @@ def row_written(row: Row) -> Written:
     return Written(
         path, size, sha256, origin, source_etag, target_etag, _row_checksum(checksum), confirmed, source_checked, modified
     )
+
+
+def listed_file(row: Row, *, last: bool) -> TableFile:
+    """The file that a row of `listing` tells of."""
+    path, size, etag, checksum = row
+    return TableFile(path, size, True, etag, _row_checksum(checksum), last)
 
 
 def _checksum_row(checksum: Checksum | None) -> Row | None:

@@ -17,32 +17,32 @@ Whatever fails and whenever: the target's readers see the old version or the new
 
 from __future__ import annotations
 
+import itertools
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from lakehouse import bandwidth
 from lakehouse import receipt as receipts_of
-from lakehouse.checksum import sha256_hex
-from lakehouse.claim import Run, claim
+from lakehouse.claim import Done, Run, claim
 from lakehouse.config import Settings, load
 from lakehouse.connect import Access
 from lakehouse.errors import Config, Conflict, NotFound, Unsupported, Verification
 from lakehouse.memory import memory_of
-from lakehouse.mending import Mending
 from lakehouse.options import Options
-from lakehouse.pending import Pending, read_pending
-from lakehouse.plan import Counts, Plan, is_same, make_plan
+from lakehouse.pending import Pending
+from lakehouse.plan import Counts, Plan, make_plan
 from lakehouse.progress import Progress, ProgressEvent, silent
 from lakehouse.publish import intended, keep_times, publish
 from lakehouse.receipt import Chain, Level, Receipt, lowest
 from lakehouse.replica import Replica, open_replica
 from lakehouse.result import SyncResult, result_of
-from lakehouse.store import ObjectInfo
-from lakehouse.table import Held, Publication, Staged, TableVersion, Written
-from lakehouse.transfer import Outcome, transfer
+from lakehouse.spool import Spool, records
+from lakehouse.table import Held, TableVersion, Written
+from lakehouse.target_state import TargetState, holds
+from lakehouse.transfer import transfer
 from lakehouse.verify import Finding, Report, confirm, refuse_changed
 
 __all__ = ["Options", "SyncResult", "plan", "replicate", "sync"]
@@ -110,7 +110,7 @@ def plan(
         version, level, checksum, delete, in_place, maps=tuple((maps or {}).items()), external=tuple(allow_external),
         location=location, history=history, skip_broken_history=skip_broken_history, register=register,
     )  # fmt: skip
-    return _Run(open_replica(source, target, format, settings or load(), options=options), options, progress).plan()
+    return _Run(open_replica(source, target, format, settings or load(), options=options), options, progress).planned()[0]
 
 
 def replicate(replica: Replica, options: Options, progress: Progress = silent) -> SyncResult:
@@ -128,17 +128,15 @@ class _Run:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     chain: Chain = field(default_factory=Chain)
-    noted: dict[str, Written] = field(default_factory=dict)
-    present: dict[str, ObjectInfo] | None = None
 
     def run(self) -> SyncResult:
         if self._nothing_new():
             return self._unchanged()
-        plan = self.plan()
+        plan, state = self.planned()
         if self._is_done(plan):
             return self._unchanged()
         with self._source_may_move(plan.version):
-            return self._carry(plan)
+            return self._carry(plan, state)
 
     @contextmanager
     def _source_may_move(self, version: TableVersion) -> Iterator[None]:
@@ -149,23 +147,26 @@ class _Run:
             self.replica.format.recheck(self.replica.source, version)
             raise
 
-    def _carry(self, plan: Plan) -> SyncResult:
+    def _carry(self, plan: Plan, state: TargetState) -> SyncResult:
         """Steps 5 to 9."""
+        target = self.replica.target
         if self.options.checksum and self.chain.newest is not None:
-            known = self._known(self.chain.newest.number).values()
-            refuse_changed(self.replica.target, known, limits=self.options.limits, progress=self.progress)
+            refuse_changed(target, state.there.events, limits=self.options.limits, progress=self.progress)
         written, missing = self._transfer(plan)
-        staged = self.replica.format.stage(self.replica.source, self.replica.target, plan.version, plan.held)
-        brought = any(done.origin != "adopted" for done in (*written, *staged.written))
-        brought = brought or not all(self._holds(publication) for publication in staged.publications)
-        if self.options.checksum and not plan.deletions and self._is_level(plan) and not brought:
+        staged = self.replica.format.stage(self.replica.source, target, plan.version, plan.held)
+        brought = any(done.origin != "adopted" for done in itertools.chain(written, staged.written))
+        brought = brought or not all(holds(target, publication) for publication in staged.publications)
+        if self.options.checksum and not plan.deletions and self._is_level(plan.version) and not brought:
             return self._unchanged()
-        objects = [*written, *staged.written]
-        proven = self._verify(plan, [*objects, *self._metadata_found_there(plan, staged, objects)])
+        metadata = [*staged.written, *state.published_before(itertools.chain(written, staged.written))]
+        if not self._is_level(plan.version):
+            metadata += state.metadata_found(plan.version, staged, [written, metadata])
+        written.extend(metadata)
+        proven, again = self._verify(plan, state, written)
         self.replica.format.recheck(self.replica.source, plan.version)
-        receipt, sha256 = self._claim(plan, staged, proven, missing)
-        publish(self.replica.target, staged.publications, self.progress)
-        keep_times(self.replica.target, [*proven, *intended(staged.publications)])
+        receipt, sha256 = self._claim(plan, Done(staged, proven, again, missing))
+        publish(target, staged.publications, self.progress)
+        keep_times(target, itertools.chain(metadata, again, intended(staged.publications)))
         self._register(receipt.root.path)
         self._delete(plan)
         receipts_of.finish(self.replica.receipts, receipt, anew=self.chain.broken)
@@ -193,7 +194,7 @@ class _Run:
     def _version_asked(self) -> str | None:
         return self.replica.version or self.options.version
 
-    def plan(self) -> Plan:
+    def planned(self) -> tuple[Plan, TargetState]:
         """Steps 2 to 4: pin, read what the target has, compare. Raises before anything is written."""
         replica, options = self.replica, self.options
         if options.level == "rows":
@@ -204,9 +205,16 @@ class _Run:
         version = replica.format.pin(replica.source, self._version_asked, replica.terms)
         self.chain = receipts_of.read_chain(replica.receipts)
         hashed, anew = self._looks_again()
-        known = self._target_state(anew=anew)
-        finished = self.chain.finished
+        state = TargetState.of(replica, self.chain)
+        unchanged = state.listed_as(version) if self._is_level(version) and not anew else None
+        if unchanged is not None:
+            return Plan(version, None, keep=unchanged), state
+        if anew or not state.settled or not replica.format.receipts_inside:
+            state.read()
+            replica = self.replica = state.replica
+            self.chain = state.chain
         held = self._held(version)
+        finished = self.chain.finished
         ahead = held is not None and held.id == version.id and replica.format.receipts_inside and not replica.format.renumbers
         if finished is not None and ahead and version.id != finished.version:
             raise Conflict(
@@ -220,8 +228,7 @@ class _Run:
                 version,
                 held,
                 replica.format.files(replica.source, version, held),
-                known,
-                self.present,
+                state.there,
                 listing_is_table=not replica.format.receipts_inside,
                 in_place=options.in_place,
                 delete=options.delete,
@@ -229,7 +236,7 @@ class _Run:
             )
         if options.level == "bytes" and not replica.target.traits.confirms_put:
             plan.read_back_bytes = plan.copy.bytes
-        return plan
+        return plan, state
 
     def _looks_again(self) -> tuple[bool, bool]:
         """Whether everything is hashed again (asked for, or read elsewhere than last time), and whether all files are looked at
@@ -251,121 +258,67 @@ class _Run:
                 base, unfinished = standing, []
         return replica.format.since(replica.source, replica.target, version, base, unfinished)
 
-    def _target_state(self, *, anew: bool) -> dict[str, Written]:
-        """What earlier runs recorded of the target; takes its listing where an unfinished run or a stranger may have written.
-
-        A table whose last run finished needs neither: its new files have new names. A plain folder is its listing. Receipts that
-        cannot be believed are as good as none: what lies there is hashed again, and the next receipt stands on its own.
-        """
-        replica, chain = self.replica, self.chain
-        pending = read_pending(replica.receipts, chain.next_number)
-        settled = chain.finished is not None and not chain.later and pending is None
-        if settled and replica.format.receipts_inside and not anew:
-            return {}
-        try:
-            known = self._known(chain.newest.number) if chain.newest else {}
-        except Verification:
-            self.chain, known = receipts_of.broken_chain(replica.receipts), {}
-        self.present = {info.path: info for info in replica.target.list()}
-        self.noted = {path: noted for path, noted in (pending or {}).items() if is_same(noted, self.present.get(path))}
-        self._mend()
-        return known | self.noted
-
-    def _mend(self) -> None:
-        """What an unfinished run of ours found damaged counts as not there from now on."""
-        damaged = {path: noted for path, noted in self.noted.items() if noted.origin == "damaged"}
-        if damaged:
-            self.noted = {path: noted for path, noted in self.noted.items() if path not in damaged}
-            self.replica = replace(self.replica, target=Mending(self.replica.target, damaged))
-            self.present = {info.path: info for info in self.replica.target.list()}
-
-    def _known(self, upto: int) -> dict[str, Written]:
-        return receipts_of.known_objects(self.replica.receipts, upto, self.chain.finished.number if self.chain.finished else 0)
-
-    def _is_level(self, plan: Plan) -> bool:
+    def _is_level(self, version: TableVersion) -> bool:
         """Whether the last run finished, left just the pinned version, and proved it to the level asked."""
         finished = self.chain.finished
         return (
             finished is not None
             and not self.chain.later
-            and (plan.version.id, plan.version.root_sha256) == (finished.version, finished.source_root.sha256)
+            and (version.id, version.root_sha256) == (finished.version, finished.source_root.sha256)
             and (self.replica.terms is None or finished.terms == self.replica.terms.digest())
             and lowest(finished.proof, self.options.level) == self.options.level
         )
 
     def _is_done(self, plan: Plan) -> bool:
-        return self._is_level(plan) and not plan.copy.files and not plan.deletions
+        return self._is_level(plan.version) and not plan.copy.files and not plan.deletions
 
-    def _transfer(self, plan: Plan) -> tuple[list[Written], int]:
+    def _transfer(self, plan: Plan) -> tuple[Spool[Written], int]:
         """Step 5: the objects that are whole at the target, and how many of older versions were gone at the source.
 
         What describes the others comes after them.
         """
-        copies = list(plan.copies())
-        if not copies:
-            return [], 0
-        outcomes: list[Outcome] = []
-        self.progress(ProgressEvent("transfer", total_objects=len(copies), total_bytes=sum(copy.size for copy in copies)))
+        written, missing = records(), 0
+        if not plan.copy.files:
+            return written, missing
+        self.progress(ProgressEvent("transfer", total_objects=plan.copy.files, total_bytes=plan.copy.bytes))
+        source, target, limits = self.replica.source, self.replica.target, self.options.limits
         with Pending(self.replica.receipts, self.chain.next_number, self.id) as pending:
-            for last in (False, True):
-                part = [copy for copy in copies if copy.file.last is last]
-                outcomes += transfer(
-                    self.replica.source,
-                    self.replica.target,
-                    part,
-                    limits=self.options.limits,
-                    progress=self.progress,
-                    note=pending.add,
-                )
-        written = [outcome for outcome in outcomes if isinstance(outcome, Written)]
-        return written, len(outcomes) - len(written)
+            for part in plan.parts():
+                for outcome in transfer(source, target, part, limits=limits, progress=self.progress, note=pending.add):
+                    if isinstance(outcome, Written):
+                        written.append(outcome)
+                    else:
+                        missing += 1
+        return written, missing
 
-    def _metadata_found_there(self, plan: Plan, staged: Staged, objects: list[Written]) -> list[Written]:
-        """Metadata that this run did not put because it lay there: brought by other means, or vouched for by lost receipts.
-
-        Raises `Conflict` where it is not what the source must have in common with it; what merely helps readers may be another
-        (a checkpoint that was written here), and the format has judged it.
-        """
-        if self.present is None or self._is_level(plan):
-            return []
-        source, target = plan.version.as_replicated(self.replica.source), self.replica.target
-        common = set(self.replica.format.metadata_files(self.replica.source, plan.version, essential=True))
-        named = {written.path for written in objects} | {publication.path for publication in staged.publications}
-        named |= set(self._known(self.chain.finished.number)) if self.chain.finished else set()
-        named |= {written.path for written in self._left_behind(named)}
-        found = []
-        for path in self.replica.format.metadata_files(target, plan.version):
-            if path in self.present and path not in named:
-                data = target.get(path)
-                if path in common and source.get(path) != data:
-                    raise Conflict(f"{target.url}/{path}: is not what the source has; somebody else wrote it")
-                etag = self.present[path].etag
-                found.append(Written(path, len(data), sha256_hex(data), "adopted", target_etag=etag, confirmed=True))
-        return found
-
-    def _verify(self, plan: Plan, objects: list[Written]) -> list[Written]:
-        """Step 7: what was written, and what earlier runs proved less of than is asked now, checked at the target.
+    def _verify(self, plan: Plan, state: TargetState, objects: Spool[Written]) -> tuple[Spool[Written], Spool[Written]]:
+        """Step 7: the ``objects`` of this run, checked at the target; then, of earlier ones, what unfinished runs brought, and
+        what was proven less than is asked now.
 
         Raises `Verification` with a report; nothing has been published then.
         """
-        replica, level = self.replica, self.options.level
+        target, level = self.replica.target, self.options.level
+        again = records()
         earlier = [*([self.chain.finished] if self.chain.finished else []), *self.chain.later]
         if any(lowest(receipt.proof, level) != level for receipt in earlier):
-            fresh = {written.path for written in objects}
-            objects = [*objects, *(kept for path, kept in self._known(earlier[-1].number).items() if path not in fresh)]
-        objects = [*objects, *self._left_behind({written.path for written in objects})]
-        right, findings = confirm(replica.target, objects, level=level, limits=self.options.limits, progress=self.progress)
+            again.extend(state.kept(earlier[-1].number, objects))
+        again.extend(plan.left)
+        proven, findings = confirm(target, objects, level=level, limits=self.options.limits, progress=self.progress)
+        proven_again, wrong = again, list[Finding]()
+        if len(again):
+            proven_again, wrong = confirm(target, again, level=level, limits=self.options.limits, progress=self.progress)
+        findings += wrong
         if findings:
-            self._note_damage(findings, objects)
-            report = Report(replica.target.url, plan.format, plan.version.id, level, findings=findings)
+            self._note_damage(findings, itertools.chain(objects, again))
+            report = Report(target.url, plan.format, plan.version.id, level, findings=findings)
             raise Verification(
-                f"{replica.target.url}: {len(findings)} object(s) are not what was sent, first {findings[0].path}: "
+                f"{target.url}: {len(findings)} object(s) are not what was sent, first {findings[0].path}: "
                 f"{findings[0].message}; nothing was published",
                 report=report,
             )
-        return right
+        return proven, proven_again
 
-    def _note_damage(self, findings: list[Finding], objects: list[Written]) -> None:
+    def _note_damage(self, findings: list[Finding], objects: Iterable[Written]) -> None:
         """Write down which objects of ours are not what was sent, so that the next run may put them again."""
         wrong = {finding.path for finding in findings if finding.kind == "differs"}
         with Pending(self.replica.receipts, self.chain.next_number, f"{self.id}-damaged") as pending:
@@ -374,26 +327,9 @@ class _Run:
                     there = self.replica.target.head(written.path)
                     pending.add(replace(written, size=there.size, target_etag=there.etag, origin="damaged"))
 
-    def _left_behind(self, fresh: set[str]) -> list[Written]:
-        """What unfinished runs brought over or published: ours, and from now on recorded as found there."""
-        left = {path: replace(noted, origin="adopted") for path, noted in self.noted.items() if path not in fresh}
-        for unfinished in self.chain.later:
-            for written in receipts_of.read_inventory(self.replica.receipts, unfinished.inventory):
-                ours = written.origin in ("published", "staged", "rewritten")
-                if ours and written.path not in fresh and self._holds(written):
-                    left[written.path] = replace(written, origin="adopted")
-        return list(left.values())
-
-    def _holds(self, written: Written | Publication) -> bool:
-        try:
-            return sha256_hex(self.replica.target.get(written.path)) == written.sha256
-        except NotFound:
-            return False
-
-    def _claim(self, plan: Plan, staged: Staged, proven: list[Written], missing: int) -> tuple[Receipt, str]:
+    def _claim(self, plan: Plan, done: Done) -> tuple[Receipt, str]:
         """Step 8: see `lakehouse.claim`."""
-        run = Run(self.replica, self.chain, self.options.level, self.id, self.started, frozenset(self.noted))
-        return claim(run, plan, staged, proven, missing)
+        return claim(Run(self.replica, self.chain, self.options.level, self.id, self.started), plan, done)
 
     def _register(self, root: str) -> None:
         """The last part of step 9: the catalog's entry."""

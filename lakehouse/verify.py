@@ -7,7 +7,7 @@ proven: what could not be read is a finding of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lakehouse import bandwidth
@@ -24,6 +24,7 @@ from lakehouse.ranges import Limits, RangePool
 from lakehouse.receipt import Level, Receipt, lowest
 from lakehouse.registration import Registration
 from lakehouse.replica import open_source, open_target
+from lakehouse.spool import Spool, records
 from lakehouse.store import ObjectInfo, Store
 from lakehouse.table import TableFormat, Terms, Written
 
@@ -153,21 +154,24 @@ class _Checker:
 
 
 def confirm(
-    target: Store, objects: Iterable[Written], *, level: Level, limits: Limits, progress: Progress
-) -> tuple[list[Written], list[Finding]]:
+    target: Store, objects: Spool[Written], *, level: Level, limits: Limits, progress: Progress
+) -> tuple[Spool[Written], list[Finding]]:
     """Check ``objects`` at the target to ``level``; gives those that are right (marked) and what is wrong.
 
     Objects whose upload the provider confirmed are not read again. What cannot be checked raises.
     """
-    right: list[Written] = []
-    doubtful: list[Written] = []
+    doubtful = Counts()
     for written in objects:
-        (right if written.confirmed or level == "none" else doubtful).append(written)
-    findings: list[Finding] = []
-    progress(ProgressEvent("verify", total_objects=len(doubtful), total_bytes=sum(written.size for written in doubtful)))
+        if not (written.confirmed or level == "none"):
+            doubtful.add(written.size)
+    progress(ProgressEvent("verify", total_objects=doubtful.files, total_bytes=doubtful.bytes))
+    if not doubtful.files:
+        return objects, []
+    right, findings = records(), list[Finding]()
     with RangePool(limits) as pool:
         checker = _Checker(target, level, pool)
-        for written, outcome in each(checker.check, doubtful, workers=limits.workers, stop=pool.stop):
+        waiting = _in_doubt(objects, level, right)
+        for written, outcome in each(checker.check, waiting, workers=limits.workers, stop=pool.stop):
             if isinstance(outcome, LakeError):
                 raise outcome
             if outcome is None:
@@ -182,12 +186,28 @@ def confirm(
     return right, findings
 
 
-def refuse_changed(target: Store, known: Iterable[Written], *, limits: Limits, progress: Progress) -> None:
-    """Raise `Conflict` for a rewritten object that has other bytes than its record: such objects are adopted by what they say,
-    which damage may not change.
+def _in_doubt(objects: Iterable[Written], level: Level, right: Spool[Written]) -> Iterator[Written]:
+    """The objects that must be looked at; the others are ``right``."""
+    for written in objects:
+        if written.confirmed or level == "none":
+            right.append(written)
+        else:
+            yield written
+
+
+def refuse_changed(target: Store, events: Iterable[Written], *, limits: Limits, progress: Progress) -> None:
+    """Raise `Conflict` for a rewritten object that has other bytes than its last record in ``events``.
+
+    Such objects are adopted by what they say, which damage may not change.
     """
-    rewritten = [replace(written, confirmed=False) for written in known if written.origin == "rewritten"]
-    _, findings = confirm(target, rewritten, level="bytes", limits=limits, progress=progress)
+    rewritten: dict[str, Written] = {}
+    for written in events:
+        rewritten.pop(written.path, None)
+        if written.origin == "rewritten":
+            rewritten[written.path] = replace(written, confirmed=False)
+    objects = records()
+    objects.extend(rewritten.values())
+    _, findings = confirm(target, objects, level="bytes", limits=limits, progress=progress)
     for finding in findings:
         if finding.kind == "differs":
             raise Conflict(

@@ -7,60 +7,54 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from lakehouse.errors import Config, NotFound, Transfer, Unsupported
+from lakehouse.listing_digest import ListingDigest, digest_of
+from lakehouse.spool import Spool, listed_file, listing
 from lakehouse.store import ObjectInfo, Store
 from lakehouse.table import Base, Commit, Description, Held, Staged, TableFile, TableVersion, Terms
 
-__all__ = ["LAST", "FilesFormat", "PlainVersion", "digest_of"]
+__all__ = ["LAST", "FilesFormat", "PlainVersion"]
 
 LAST = ("_metadata", "_common_metadata", "_SUCCESS")
 """Objects that say something about the others, so they go last, in this order: Spark's mark of a finished job at the very end."""
 
 _ICEBERG = re.compile(r"(?:.*/)?metadata/[^/]+\.metadata\.json(?:\.gz)?")
 _UNFINISHED = re.compile(r"(?:.*/)?(_temporary|\.spark-staging[^/]*)/.*")
-_SUMMED_BITS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlainVersion(TableVersion):
-    """A listing. ``id`` is its digest, so an equal id means the same objects as far as a listing can tell."""
+    """A listing. ``id`` is its `ListingDigest`, so an equal id means the same objects as far as a listing can tell.
 
-    listing: tuple[ObjectInfo, ...]
+    ``size``: of all objects, in bytes. ``is_telling``: the listing would show an object that was overwritten.
+    """
 
-
-def digest_of(objects: Iterable[ObjectInfo]) -> str:
-    """A digest of paths, sizes and etags that does not depend on the order: the sum of their SHA-256 modulo 2^256, 32 digits."""
-    total = 0
-    for info in objects:
-        line = f"{info.path}\0{info.size}\0{info.etag or ''}".encode("utf-8", "surrogateescape")
-        total += int.from_bytes(hashlib.sha256(line).digest(), "big")
-    return f"{total % 2**_SUMMED_BITS:064x}"[:32]
+    listing: Spool[ObjectInfo] = field(compare=False)
+    size: int
+    is_telling: bool
 
 
-def _take(store: Store) -> tuple[ObjectInfo, ...]:
+def _carried(store: Store) -> Iterator[ObjectInfo]:
     """The objects to carry. Raises `Config` for a warehouse and `Unsupported` while a job is writing."""
-    found: list[ObjectInfo] = []
     for info in store.list():
         path = info.path
         if path == "_lake" or path.startswith("_lake/"):
             continue
-        if path.startswith("_delta_log/") or "/_delta_log/" in path or _ICEBERG.fullmatch(path):
+        if "/_delta_log/" in f"/{path}" or ("metadata/" in path and _ICEBERG.fullmatch(path)):
             raise Config(
                 f"{store.url}: a table with its own metadata lies below it ({path}): it is a warehouse, or that table; "
                 "sync each table on its own"
             )
-        if match := _UNFINISHED.fullmatch(path):
+        if ("_temporary/" in path or ".spark-staging" in path) and (match := _UNFINISHED.fullmatch(path)):
             raise Unsupported(
                 f"{store.url}: {match[1]}/ holds the files of a job that runs or has failed; finish or remove it first"
             )
-        found.append(info)
-    return tuple(found)
+        yield info
 
 
 def _plain(version: TableVersion) -> PlainVersion:
@@ -89,20 +83,26 @@ class FilesFormat:
 
         Raises `NotFound` (nothing there, another version), `Config` (a warehouse) and `Unsupported` (an unfinished job).
         """
-        listing = _take(store)
-        if not self._is_there(listing):
+        objects, last, digest, size = listing(), list[ObjectInfo](), ListingDigest(), 0
+        newest: datetime | None = None
+        for info in _carried(store):
+            (last if info.path.endswith(LAST) and _name(info.path) in LAST else objects).append(info)
+            digest.add(info.path, info.size, info.etag)
+            size += info.size
+            if info.modified is not None and (newest is None or info.modified > newest):
+                newest = info.modified
+        objects.extend(sorted(last, key=_order))
+        if not self._is_there(objects):
             raise NotFound(f"{store.url}: no {'Parquet ' if self.name == 'parquet' else ''}files here")
-        digest = digest_of(listing)
-        if version not in (None, digest):
-            raise NotFound(f"{store.url}: plain files have no history; the only version is {digest}")
-        times = [info.modified for info in listing if info.modified is not None]
-        newest: datetime | None = max(times, default=None)
+        if version not in (None, digest.hexdigest()):
+            raise NotFound(f"{store.url}: plain files have no history; the only version is {digest.hexdigest()}")
         return PlainVersion(
-            format=self.name, id=digest, table_id=None, committed_at=newest, root="", root_sha256="", listing=listing
-        )
+            format=self.name, id=digest.hexdigest(), table_id=None, committed_at=newest, root="", root_sha256="",
+            listing=objects, size=size, is_telling=digest.is_telling,
+        )  # fmt: skip
 
-    def _is_there(self, listing: tuple[ObjectInfo, ...]) -> bool:
-        return bool(listing)
+    def _is_there(self, objects: Spool[ObjectInfo]) -> bool:
+        return len(objects) > 0
 
     def since(
         self, source: Store, target: Store, version: TableVersion, base: Base | None, unfinished: Sequence[Base] = ()
@@ -111,10 +111,8 @@ class FilesFormat:
 
     def files(self, store: Store, version: TableVersion, held: Held | None = None) -> Iterator[TableFile]:
         """The pinned listing; what describes the whole directory comes last, in its order."""
-        listing = _plain(version).listing
-        for info in (*(info for info in listing if info.path.rpartition("/")[2] not in LAST), *_in_order(listing)):
-            last = info.path.rpartition("/")[2] in LAST
-            yield TableFile(info.path, info.size, etag=info.etag, checksum=info.checksum, last=last)
+        for row in _plain(version).listing.rows():
+            yield listed_file(row, last=row[0].endswith(LAST) and _name(row[0]) in LAST)
 
     def stage(self, source: Store, target: Store, version: TableVersion, held: Held | None) -> Staged:
         """Nothing: a folder is its files."""
@@ -122,7 +120,7 @@ class FilesFormat:
 
     def recheck(self, source: Store, version: TableVersion) -> None:
         """The source's listing is still the pinned one."""
-        if digest_of(_take(source)) != _plain(version).id:
+        if digest_of(_carried(source)) != _plain(version).id:
             raise Transfer(f"{source.url}: the source changed during the copy; run again when nobody writes to it")
 
     def metadata_files(self, store: Store, version: TableVersion, *, essential: bool = False) -> Iterator[str]:
@@ -135,15 +133,20 @@ class FilesFormat:
 
     def describe(self, store: Store, version: TableVersion) -> Description:
         """Counts only: nothing is known of what is in the files."""
-        listing = _plain(version).listing
-        size = sum(info.size for info in listing)
-        return Description(self.name, version.id, None, version.committed_at, (), (), len(listing), size, 0, 0, (), {})
+        plain = _plain(version)
+        return Description(
+            self.name, version.id, None, version.committed_at, (), (), len(plain.listing), plain.size, 0, 0, (), {}
+        )
 
     def history(self, store: Store, version: TableVersion) -> Iterator[Commit]:
         """One line: plain files remember nothing."""
         yield Commit(version.id, version.committed_at, "listed", {"files": str(len(_plain(version).listing))})
 
 
-def _in_order(listing: tuple[ObjectInfo, ...]) -> list[ObjectInfo]:
-    last = [info for info in listing if info.path.rpartition("/")[2] in LAST]
-    return sorted(last, key=lambda info: (LAST.index(info.path.rpartition("/")[2]), -info.path.count("/"), info.path))
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _order(info: ObjectInfo) -> tuple[int, int, str]:
+    """What sorts the objects of `LAST`: by their order there, deeper folders before those above."""
+    return LAST.index(_name(info.path)), -info.path.count("/"), info.path

@@ -7,6 +7,7 @@ from itertools import islice
 
 from lakehouse.errors import NotFound
 from lakehouse.formats.files.format import FilesFormat, PlainVersion
+from lakehouse.spool import Spool
 from lakehouse.store import ObjectFile, ObjectInfo, Store
 from lakehouse.table import Column, Description, TableVersion
 
@@ -26,8 +27,8 @@ class ParquetFormat(FilesFormat):
         shown: Iterator[ObjectInfo] = (info for info in store.list() if not _is_hidden(info))
         return any(_is_data(info) for info in islice(shown, _LOOKED_AT))
 
-    def _is_there(self, listing: tuple[ObjectInfo, ...]) -> bool:
-        return any(_is_data(info) for info in listing)
+    def _is_there(self, objects: Spool[ObjectInfo]) -> bool:
+        return any(_is_data(info) for info in objects)
 
     def describe(self, store: Store, version: TableVersion) -> Description:
         """Columns from the footer of the first file, partition columns from the folders called ``name=value``.
@@ -35,13 +36,20 @@ class ParquetFormat(FilesFormat):
         Raises `NotFound` when that footer cannot be read.
         """
         plain = super().describe(store, version)
-        listing = version.listing if isinstance(version, PlainVersion) else ()
-        data = sorted((info for info in listing if _is_data(info)), key=lambda info: info.path)
-        first = next((info for info in data if info.size > 0), None)
-        names = dict.fromkeys(part.partition("=")[0] for info in data for part in info.path.split("/")[:-1] if "=" in part)
+        files, size, first, names = 0, 0, None, dict[str, tuple[str, int]]()
+        for info in version.listing if isinstance(version, PlainVersion) else ():
+            if not _is_data(info):
+                continue
+            files, size = files + 1, size + info.size
+            if info.size > 0 and (first is None or info.path < first.path):
+                first = info
+            for depth, folder in enumerate(info.path.split("/")[:-1]):
+                name, equals, _ = folder.partition("=")
+                if equals:
+                    names[name] = min((info.path, depth), names.get(name, (info.path, depth)))
         return Description(
-            self.name, plain.version, None, plain.committed_at, () if first is None else _columns(store, first), tuple(names),
-            len(data), sum(info.size for info in data), 0, 0, (), {},
+            self.name, plain.version, None, plain.committed_at, () if first is None else _columns(store, first),
+            tuple(sorted(names, key=lambda name: names[name])), files, size, 0, 0, (), {},
         )  # fmt: skip
 
 
