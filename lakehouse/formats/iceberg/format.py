@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from lakehouse.errors import NotFound, Transfer
 from lakehouse.formats.iceberg.held import IcebergHeld, held_at, roots_at
@@ -23,15 +24,13 @@ from lakehouse.formats.iceberg.root import (
     number_of,
     read_root,
 )
-from lakehouse.formats.iceberg.tree import POSITION_DELETES, growth, live_entries
+from lakehouse.formats.iceberg.tree import POSITION_DELETES, growth, live_entries_in, read_manifest, readers
 from lakehouse.formats.iceberg.version import IcebergVersion, iceberg, pin_version
 from lakehouse.parallel import every
 from lakehouse.store import Store
 from lakehouse.table import Base, Commit, Description, Held, Staged, TableFile, TableVersion, Terms
 
 __all__ = ["IcebergFormat"]
-
-_WORKERS = 16
 
 
 def _held(held: Held | None) -> IcebergHeld | None:
@@ -88,8 +87,8 @@ class IcebergFormat:
         seen: set[str] = set()
         doubtful: dict[str, Entry] = {}
         manifests = new.manifests.values()
-        for _, entries in every(lambda manifest: list(live_entries(store, pinned, manifest)), manifests, workers=_WORKERS):
-            for entry in entries:
+        for manifest, data in every(partial(read_manifest, store, pinned), manifests, workers=readers(manifests)):
+            for entry in live_entries_in(data, pinned, manifest):
                 if entry.path in seen:
                     continue
                 seen.add(entry.path)

@@ -8,12 +8,11 @@ ids, in any order and any union, and by name where a file's schema has no ids.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from lakehouse.errors import LakeError, NotFound
 from lakehouse.formats.iceberg.avro import Block, Header, Walker, compile_walker, read_container, write_container
-from lakehouse.formats.iceberg.avro.walker import ABSENT, Change, Span, splice
+from lakehouse.formats.iceberg.avro.walker import ABSENT, Change, Encoded, Span, encoded, splice
 
 __all__ = ["DATA", "EQUALITY_DELETES", "POSITION_DELETES", "Entry", "manifest_walker", "read_entries", "rewrite_manifest"]
 
@@ -21,50 +20,46 @@ DATA, POSITION_DELETES, EQUALITY_DELETES = 0, 1, 2
 EXISTING, ADDED, DELETED = 0, 1, 2
 DELETED_FILE_PATH = 2147483546  # column `file_path` of position-delete files: the key of its bounds
 
-STATUS, SNAPSHOT_ID, CONTENT, FILE_PATH, FILE_FORMAT, RECORD_COUNT, FILE_SIZE = 0, 1, 134, 100, 101, 103, 104
+STATUS, CONTENT, FILE_PATH, FILE_FORMAT, RECORD_COUNT, FILE_SIZE = 0, 134, 100, 101, 103, 104
 COLUMN_SIZES, LOWER_BOUNDS, UPPER_BOUNDS, KEY_METADATA, SPLIT_OFFSETS, REFERENCED_DATA_FILE = 108, 125, 128, 131, 132, 143
 
 _ENTRY = {
     STATUS: "status",
-    SNAPSHOT_ID: "snapshot_id",
     CONTENT: "data_file.content",
     FILE_PATH: "data_file.file_path",
     FILE_FORMAT: "data_file.file_format",
     RECORD_COUNT: "data_file.record_count",
     FILE_SIZE: "data_file.file_size_in_bytes",
     KEY_METADATA: "data_file.key_metadata",
-    REFERENCED_DATA_FILE: "data_file.referenced_data_file",
 }
+_KEPT_VALUES = 1000
 _DELETES = {
+    REFERENCED_DATA_FILE: "data_file.referenced_data_file",
     COLUMN_SIZES: "data_file.column_sizes",
     LOWER_BOUNDS: "data_file.lower_bounds",
     UPPER_BOUNDS: "data_file.upper_bounds",
     SPLIT_OFFSETS: "data_file.split_offsets",
 }
-_PATHS = {key: _ENTRY[key] for key in (CONTENT, FILE_PATH, REFERENCED_DATA_FILE)}
+_PATHS = {key: (_ENTRY | _DELETES)[key] for key in (CONTENT, FILE_PATH, REFERENCED_DATA_FILE)}
 _PLAIN = {CONTENT: DATA, REFERENCED_DATA_FILE: None}  # of entries in which only the path is mapped
 
 Spans = tuple[Span, ...]
 Bounds = list[dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One file as a manifest lists it.
 
-    ``status``: 0 EXISTING, 1 ADDED, 2 DELETED. ``snapshot_id``: None is inherited. ``content``: 0 data, 1 position deletes (also
-    deletion vectors in Puffin), 2 equality deletes. ``path``: as stated. ``file_format``: as written (``PARQUET``, ``parquet``).
-    ``size``: in bytes. ``encrypted``: the file has key metadata.
+    ``status``: 0 EXISTING, 1 ADDED, 2 DELETED. ``content``: 0 data, 1 position deletes (also deletion vectors in Puffin),
+    2 equality deletes. ``path``: as stated. ``file_format``: as written (``PARQUET``, ``parquet``). ``size``: in bytes.
+    ``encrypted``: the file has key metadata.
     """
 
     status: int
-    snapshot_id: int | None
     content: int
     path: str
     file_format: str
     size: int
-    record_count: int
-    referenced_data_file: str | None
     encrypted: bool
 
 
@@ -76,8 +71,7 @@ def read_entries(data: bytes, where: str) -> Iterator[Entry]:
     header, blocks = read_container(data, where)
     reader = _Reader(manifest_walker(header, _ENTRY, where, FILE_PATH), where)
     for block in blocks:
-        for spans in reader.walker.records(block, where):
-            yield reader.entry(block.data, spans)
+        yield from map(reader.entry, reader.walker.encodings(block, where))
 
 
 def rewrite_manifest(data: bytes, where: str, address: Callable[[str], str], rewritten: Callable[[Entry], int | None]) -> bytes:
@@ -104,12 +98,34 @@ def manifest_walker(header: Header, wanted: dict[int, str], where: str, path: in
     return walker
 
 
+class _Decoded(dict[bytes | None, Any]):
+    """The values of one field by their encodings, which are the same in entry after entry for all but paths and sizes."""
+
+    def __init__(self, read: Callable[[bytes, int], tuple[Any, int]], kept: int) -> None:
+        super().__init__({None: None})
+        self._read, self._kept = read, kept
+
+    def __missing__(self, raw: bytes) -> Any:
+        value = self._read(raw, 0)[0]
+        if len(self) < self._kept:
+            self[raw] = value
+        return value
+
+    @classmethod
+    def of(cls, walker: Walker, field_id: int) -> tuple[int, _Decoded]:
+        """Where `Walker.encodings` gives the field, and what it says; always None for a field that the schema has not."""
+        at = walker.at(field_id)
+        if at is None:
+            return 0, cls(lambda _, pos: (None, pos), 0)
+        return at - 1, cls(walker.reader(field_id), 0 if field_id == FILE_PATH else _KEPT_VALUES)
+
+
 class _Reader:
     """Values of the entries of one manifest."""
 
     def __init__(self, walker: Walker, where: str) -> None:
         self.walker, self._where = walker, where
-        self._entry = [(walker.at(each), walker.reader(each) if walker.at(each) else None) for each in _ENTRY]
+        self._entry = [_Decoded.of(walker, field_id) for field_id in _ENTRY]
 
     def value(self, field_id: int, data: bytes, spans: Spans) -> Any:
         """The value of the field in one entry; None where it is null, or the schema has no such field."""
@@ -121,19 +137,15 @@ class _Reader:
         except ValueError as error:
             raise self._damaged(error) from error
 
-    def entry(self, data: bytes, spans: Spans) -> Entry:
-        """The entry whose fields are at ``spans``."""
-        values: list[Any] = []
+    def entry(self, record: Encoded) -> Entry:
+        """The entry of which the fields have those encodings."""
         try:
-            for at, read in self._entry:
-                start = spans[at or 0][0]
-                values.append(None if read is None or start < 0 else read(data, start)[0])
+            status, content, path, file_format, rows, size, key = [decoded[record[at]] for at, decoded in self._entry]
         except ValueError as error:
             raise self._damaged(error) from error
-        status, snapshot_id, content, path, file_format, rows, size, key, referenced = values
         if status is None or path is None or file_format is None or rows is None or size is None:
             raise self._damaged("an entry lacks its status, file_path, file_format, record_count or file_size_in_bytes")
-        return Entry(status, snapshot_id, content or DATA, path, file_format, size, rows, referenced, key is not None)
+        return Entry(status, content or DATA, path, file_format, size, key is not None)
 
     def _damaged(self, why: object) -> NotFound:
         return NotFound(f"{self._where} is damaged: a value of its entries cannot be read ({why}); restore the file")
@@ -184,7 +196,7 @@ class _Rewriter:
         """The changes of a block with delete files."""
         reader, data, changes = self._full, block.data, list[Change]()
         for spans in reader.walker.records(block, self._where):
-            entry = reader.entry(data, spans)
+            entry = reader.entry(encoded(data, spans))
             own = [
                 *self._mapped(reader, FILE_PATH, data, spans),
                 *self._mapped(reader, REFERENCED_DATA_FILE, data, spans),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from lakehouse.errors import NotFound, Unsupported
@@ -11,12 +11,14 @@ from lakehouse.formats.iceberg.manifest import DELETED, Entry, read_entries
 from lakehouse.formats.iceberg.manifest_list import ManifestFile, read_list
 from lakehouse.formats.iceberg.metadata import Snapshot
 from lakehouse.formats.iceberg.version import IcebergVersion
-from lakehouse.parallel import every
+from lakehouse.parallel import WINDOW_PER_WORKER, every
 from lakehouse.store import Store
 
-__all__ = ["POSITION_DELETES", "Growth", "growth", "live_entries"]
+__all__ = ["POSITION_DELETES", "Growth", "growth", "live_entries", "live_entries_in", "read_manifest", "readers"]
 
 POSITION_DELETES = 1
+_HELD_BYTES = 64 * 2**20
+"""Of manifests that are read ahead."""
 _REWRITABLE = ("parquet", "orc", "avro", "puffin")
 _WORKERS = 16
 
@@ -101,18 +103,25 @@ def _length(held: IcebergHeld | None, known: dict[str, ManifestFile], manifest: 
 
 
 def live_entries(store: Store, version: IcebergVersion, manifest: ManifestFile) -> Iterator[Entry]:
-    """The entries of one manifest whose files its snapshots read.
+    """The entries of one manifest whose files its snapshots read. Raises as `read_manifest` and `live_entries_in`."""
+    return live_entries_in(read_manifest(store, version, manifest), version, manifest)
 
-    Raises `NotFound` when the manifest is gone or damaged, `Unsupported` for encrypted files and for delete files of a format
-    that is not known.
-    """
-    place = version.locations.read(manifest.path)
+
+def read_manifest(store: Store, version: IcebergVersion, manifest: ManifestFile) -> bytes:
+    """The bytes of one manifest. Raises `NotFound` when it is gone."""
     try:
-        data = store.get(place)
+        return store.get(version.locations.read(manifest.path))
     except NotFound as error:
         raise NotFound(f"{version.where}: the manifest {manifest.path} is missing ({error})") from error
+
+
+def live_entries_in(data: bytes, version: IcebergVersion, manifest: ManifestFile) -> Iterator[Entry]:
+    """The entries of the manifest ``data`` whose files its snapshots read.
+
+    Raises `NotFound` when it is damaged, `Unsupported` for encrypted files and for delete files of a format that is not known.
+    """
     count = 0
-    for entry in read_entries(data, f"{store.url}: {place}"):
+    for entry in read_entries(data, f"{version.url}: {version.locations.read(manifest.path)}"):
         count += 1
         if entry.status == DELETED:
             continue
@@ -128,3 +137,9 @@ def live_entries(store: Store, version: IcebergVersion, manifest: ManifestFile) 
             f"{version.where}: the manifest {manifest.path} was cut: {count} of {manifest.entries} entries, {len(data)} of "
             f"{manifest.length} bytes are there"
         )
+
+
+def readers(manifests: Iterable[ManifestFile]) -> int:
+    """How many threads may read these manifests, so that what they read ahead is held within `_HELD_BYTES`."""
+    largest = max((manifest.length for manifest in manifests), default=0)
+    return max(1, min(_WORKERS, _HELD_BYTES // (WINDOW_PER_WORKER * max(1, largest))))

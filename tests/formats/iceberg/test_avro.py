@@ -66,6 +66,8 @@ def test_a_walker_finds_what_fastavro_reads(data: st.DataObject) -> None:
     for _ in range(2):  # the second time with what the first has taught
         found = list(walker.records(block, "x"))
         assert [block.data[slice(*spans[0])] for spans in found] == encoded
+        fields = [[None if span == ABSENT else block.data[slice(*span)] for span in spans[1:]] for spans in found]
+        assert list(map(list, walker.encodings(block, "x"))) == fields
         for spans, record in zip(found, (files.decoded(schema, each) for each in encoded), strict=True):
             for field_id, path in wanted.items():
                 at = walker.at(field_id)

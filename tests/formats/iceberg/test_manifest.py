@@ -85,9 +85,9 @@ def test_entries_are_read_as_they_are_written(shape: str) -> None:
         entry(f"{OLD}/c", status=0, content=2, equality_ids=[1]),
     ]
     assert list(read_entries(written(entry_schema(shape=shape), records[:1], records[1:]), "m")) == [
-        Entry(1, None, 0, f"{OLD}/a", "parquet", 3, 2**40, None, encrypted=False),
-        Entry(2, 99, 1, f"{OLD}/ü", "PARQUET", 1234, 7, f"{OLD}/a", encrypted=True),
-        Entry(0, 99, 2, f"{OLD}/c", "PARQUET", 1234, 7, None, encrypted=False),
+        Entry(1, 0, f"{OLD}/a", "parquet", 3, encrypted=False),
+        Entry(2, 1, f"{OLD}/ü", "PARQUET", 1234, encrypted=True),
+        Entry(0, 2, f"{OLD}/c", "PARQUET", 1234, encrypted=False),
     ]
 
 

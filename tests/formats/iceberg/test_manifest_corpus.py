@@ -48,13 +48,10 @@ def test_entries_are_those_that_fastavro_reads(folder: Path) -> None:
         assert list(read_entries(data, str(path))) == [
             Entry(
                 record["status"],
-                record["snapshot_id"],
                 record["data_file"].get("content", 0),
                 record["data_file"]["file_path"],
                 record["data_file"]["file_format"],
                 record["data_file"]["file_size_in_bytes"],
-                record["data_file"]["record_count"],
-                record["data_file"].get("referenced_data_file"),
                 encrypted=record["data_file"].get("key_metadata") is not None,
             )
             for record in records

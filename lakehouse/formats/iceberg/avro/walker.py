@@ -19,17 +19,20 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
+from operator import attrgetter
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from lakehouse.errors import NotFound
 from lakehouse.formats.iceberg.avro import nested, nodes
 from lakehouse.formats.iceberg.avro.container import Block
 
-__all__ = ["ABSENT", "Walker", "compile_walker", "splice"]
+__all__ = ["ABSENT", "Encoded", "Walker", "compile_walker", "encoded", "splice"]
 
 Span = tuple[int, int]
 Change = tuple[int, int, bytes]
+Encoded = tuple[bytes | None, ...]
+Record = TypeVar("Record")
 
 ABSENT: Span = (-1, -1)
 """The span of a field that a record does not hold, since the record around it is null."""
@@ -48,6 +51,11 @@ def compile_walker(schema: Any, wanted: Mapping[int, str]) -> Walker:
     Walkers are kept and learn: the same schema and fields give the same one again.
     """
     return _compiled(json.dumps(schema), tuple(wanted.items()))
+
+
+def encoded(data: bytes, spans: tuple[Span, ...]) -> Encoded:
+    """What `Walker.encodings` gives for a record of which `Walker.records` gave ``spans``."""
+    return tuple(None if span == ABSENT else data[span[0] : span[1]] for span in spans[1:])
 
 
 def splice(data: bytes, changes: Iterable[Change]) -> bytes:
@@ -83,17 +91,33 @@ class Walker:
         A field's span is the whole encoded field, the number of its union's branch included; `ABSENT` where it is not there.
         Raises `NotFound` when the records do not fill the block exactly.
         """
+        return self._each(block, where, attrgetter("regs"), lambda spans: spans)
+
+    def encodings(self, block: Block, where: str) -> Iterator[Encoded]:
+        """For each record the bytes of each wanted field, in the schema's order, without the record itself; None for `ABSENT`.
+
+        Faster than `records`, for those who replace nothing. Raises as it does.
+        """
+        return self._each(block, where, re.Match.groups, partial(encoded, block.data))
+
+    def _each(
+        self,
+        block: Block,
+        where: str,
+        matched: Callable[[re.Match[bytes]], Record],
+        walked: Callable[[tuple[Span, ...]], Record],
+    ) -> Iterator[Record]:
         data, pos, match = block.data, 0, self._match
         try:
             for _ in range(block.count):
                 found = match(data, pos)
-                if found is None:
-                    spans = self._walk(data, pos)
-                    match = self._match
-                else:
-                    spans = found.regs
-                pos = spans[0][1]
-                yield spans
+                if found is not None:
+                    pos = found.end()
+                    yield matched(found)
+                    continue
+                spans = self._walk(data, pos)
+                match, pos = self._match, spans[0][1]
+                yield walked(spans)
         except (IndexError, ValueError) as error:
             raise NotFound(
                 f"{where} is damaged: a record does not follow the file's schema ({error}); restore the file"
