@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from lakehouse import bandwidth
 from lakehouse import receipt as receipts_of
@@ -24,9 +25,9 @@ from lakehouse.ranges import Limits, RangePool
 from lakehouse.receipt import Level, Receipt, lowest
 from lakehouse.registration import Registration
 from lakehouse.replica import open_source, open_target
-from lakehouse.spool import Spool, records
+from lakehouse.spool import Spool, files, records, shelves
 from lakehouse.store import ObjectInfo, Store
-from lakehouse.table import TableFormat, Terms, Written
+from lakehouse.table import TableFile, TableFormat, Terms, Written
 
 __all__ = ["SIGNS", "Finding", "Report", "audit", "confirm", "refuse_changed", "verify"]
 
@@ -236,7 +237,7 @@ def audit(
     report = Report(target.url, table_format.name, "", level)
     try:
         vouching = _vouching(target, receipts, registration)
-        expected = receipts_of.known_objects(receipts, vouching[0].number, vouching[0].number) if vouching else {}
+        expected = _vouched_for(receipts, vouching[0].number) if vouching else records()
     except Verification as error:
         report.findings.append(Finding("receipt", "_lake", str(error)))
         return report
@@ -254,8 +255,8 @@ def audit(
         if vouching and against[1] is not None:
             terms = replace(against[1], skip_broken_history=vouching[0].skip_broken_history)
             against = (against[0], terms, against[2])
-        _add_source(report, expected, target, root, against, table_format, limits=limits)
-    _check_objects(report, target, expected.values(), limits=limits, progress=progress)
+        expected.extend(_held_against(report, expected, target, root, against, table_format, limits=limits))
+    _check_objects(report, target, expected, limits=limits, progress=progress)
     if report.ok:
         root = vouching[0].root.path if vouching else ""
         _check_whole(report, target, table_format, expected, root, registration, essential=vouching is None)
@@ -281,51 +282,63 @@ def _vouching(target: Store, receipts: Store, registration: Registration | None)
     return (newest, chain.sha256[newest.number]) if newest else None
 
 
-def _add_source(
+def _vouched_for(receipts: Store, number: int) -> Spool[Written]:
+    """The objects that receipts up to ``number`` vouch for."""
+    events, expected = records(), records()
+    events.extend(receipts_of.known_events(receipts, number, number))
+    expected.extend(receipts_of.newest(events))
+    return expected
+
+
+def _held_against(
     report: Report,
-    expected: dict[str, Written],
+    expected: Spool[Written],
     target: Store,
     root: str,
     against: tuple[Store, Terms | None, str | None],
     table_format: TableFormat,
     *,
     limits: Limits,
-) -> None:
-    """Read the same version at the source: what receipts say must be equal, what they do not name is expected from now on.
+) -> Spool[Written]:
+    """Read the same version at the source: what receipts say must be equal; what they do not name is given, to be expected too.
 
     Of the metadata only what any two places of one version have in common is compared: checkpoints and hints come and go.
     """
     source, terms, named = against
     version = table_format.pin(source, (report.version or named) if table_format.receipts_inside else None, terms)
     report.version = report.version or version.id
-    paths = {file.path: file.source for file in table_format.files(source, version) if file.required and not file.rewritten}
-    paths.update((path, path) for path in table_format.metadata_files(source, version, essential=True))
-    if not table_format.receipts_inside:
-        gone = sorted(expected.keys() - paths.keys())
-        report.findings += [Finding("extra", path, "is in the replica and no longer at the source") for path in gone]
+    wanted, added = files(), records()
+    wanted.extend(file for file in table_format.files(source, version) if file.required and not file.rewritten)
+    wanted.extend(TableFile(path, 0) for path in table_format.metadata_files(source, version, essential=True))
+    count = shelves(len(expected), len(wanted))
     with RangePool(limits) as pool:
         checker = _Checker(version.as_replicated(source), "bytes", pool)
-        for path, outcome in each(
-            lambda path: _source_record(checker, path, paths[path]), sorted(paths), workers=limits.workers, stop=pool.stop
-        ):
-            if isinstance(outcome, LakeError):
-                report.findings.append(Finding("unchecked", path, f"could not read the source: {outcome}"))
-            elif path not in expected:
-                expected[path] = outcome
-            elif expected[path].sha256 != outcome.sha256:
-                report.findings.append(Finding("differs", path, "the source holds other bytes than the receipts record"))
+        for known_part, wanted_part in zip(expected.shelves(count), wanted.shelves(count), strict=True):
+            known = {written.path: written.sha256 for written in known_part}
+            paths = {file.path: file.source for file in wanted_part}
+            if not table_format.receipts_inside:
+                gone = sorted(known.keys() - paths.keys())
+                report.findings += [Finding("extra", path, "is in the replica and no longer at the source") for path in gone]
+            reading = partial(_source_record, checker, paths)
+            for path, outcome in each(reading, sorted(paths), workers=limits.workers, stop=pool.stop):
+                if isinstance(outcome, LakeError):
+                    report.findings.append(Finding("unchecked", path, f"could not read the source: {outcome}"))
+                elif path not in known:
+                    added.append(outcome)
+                elif known[path] != outcome.sha256:
+                    report.findings.append(Finding("differs", path, "the source holds other bytes than the receipts record"))
     different = table_format.differences(source, target, version, root) if root else ()
     report.findings += [Finding("differs", path, what) for path, what in different]
     report.source_checked = report.ok
+    return added
 
 
-def _source_record(checker: _Checker, path: str, source: str) -> Written:
-    info = checker.store.head(source)
+def _source_record(checker: _Checker, sources: Mapping[str, str], path: str) -> Written:
+    info = checker.store.head(sources[path])
     return Written(path, info.size, checker.digest(info), "copied", source_etag=info.etag)
 
 
-def _check_objects(report: Report, target: Store, expected: Iterable[Written], *, limits: Limits, progress: Progress) -> None:
-    objects = list(expected)
+def _check_objects(report: Report, target: Store, objects: Spool[Written], *, limits: Limits, progress: Progress) -> None:
     progress(ProgressEvent("verify", total_objects=len(objects), total_bytes=sum(written.size for written in objects)))
     with RangePool(limits) as pool:
         checker = _Checker(target, report.level_asked, pool)
@@ -353,7 +366,7 @@ def _check_whole(
     report: Report,
     target: Store,
     table_format: TableFormat,
-    expected: dict[str, Written],
+    expected: Spool[Written],
     root: str,
     registration: Registration | None,
     *,
@@ -366,9 +379,9 @@ def _check_whole(
     named = root.rpartition("/")[2] if registration is not None and registration.is_at(root) else _current(registration)
     try:
         version = table_format.pin(target, named)
-        files = list(table_format.files(target, version))
-        refers = [(file.path, file.required) for file in files]
-        refers += [(path, True) for path in table_format.metadata_files(target, version, essential=essential)]
+        refers = files()
+        refers.extend(table_format.files(target, version))
+        refers.extend(TableFile(path, 0) for path in table_format.metadata_files(target, version, essential=essential))
     except LakeError as error:
         report.findings.append(Finding("differs", "", f"the replica cannot be read as a table: {error}"))
         return
@@ -377,9 +390,12 @@ def _check_whole(
         report.findings.append(
             Finding("extra", version.root, f"the table stands at version {version.id}, the receipts vouch for {report.version}")
         )
-    for file in files:
+    for file in refers:
         if file.origin is not None:
             report.findings.append(Finding("differs", file.path, f"the table states it outside itself, at {file.origin}"))
-    for path, required in refers:
-        if required and path not in expected:
-            report.findings.append(Finding("extra", path, "the table refers to it, no receipt names it"))
+    count = shelves(len(expected), len(refers))
+    for known, named_there in zip(expected.shelves(count), refers.shelves(count), strict=True):
+        vouched = {written.path for written in known}
+        for file in named_there:
+            if file.required and file.path not in vouched:
+                report.findings.append(Finding("extra", file.path, "the table refers to it, no receipt names it"))
