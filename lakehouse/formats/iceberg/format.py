@@ -10,7 +10,7 @@ from functools import partial
 from lakehouse.errors import NotFound, Transfer
 from lakehouse.formats.iceberg.held import IcebergHeld, held_at, roots_at
 from lakehouse.formats.iceberg.look import description, history_of
-from lakehouse.formats.iceberg.manifest import EXISTING, Entry
+from lakehouse.formats.iceberg.manifest import DATA, EXISTING, Entry
 from lakehouse.formats.iceberg.metadata import statistics_of
 from lakehouse.formats.iceberg.relocate import differences_of, stage_version
 from lakehouse.formats.iceberg.root import (
@@ -95,11 +95,11 @@ class IcebergFormat:
                 if there is not None and entry.status == EXISTING:
                     doubtful[entry.path] = entry
                 else:
-                    yield _file(pinned, entry)
+                    yield _table_file(pinned, entry.path, entry.size, entry.content)
         if there is not None and doubtful:
             held_files = there.files(new.replaced)
             missing = (entry for entry in doubtful.values() if pinned.entries.write(entry.path) not in held_files)
-            yield from (_file(pinned, entry) for entry in missing)
+            yield from (_table_file(pinned, entry.path, entry.size, entry.content) for entry in missing)
         yield from _statistics(store, pinned, there)
 
     def stage(self, source: Store, target: Store, version: TableVersion, held: Held | None) -> Staged:
@@ -156,13 +156,9 @@ class IcebergFormat:
         return history_of(iceberg(version))
 
 
-def _file(version: IcebergVersion, entry: Entry) -> TableFile:
-    return _table_file(version, entry.path, entry.size, rewritten=entry.content == POSITION_DELETES)
-
-
-def _table_file(version: IcebergVersion, stated: str, size: int, *, rewritten: bool = False) -> TableFile:
-    place = version.entries.place(stated)
-    return TableFile(place.write, size, origin=None if place.read == place.write else place.read, rewritten=rewritten)
+def _table_file(version: IcebergVersion, stated: str, size: int, content: int = DATA) -> TableFile:
+    read, write = version.entries.place(stated)
+    return TableFile(write, size, origin=None if read == write else read, rewritten=content == POSITION_DELETES)
 
 
 def _statistics(store: Store, version: IcebergVersion, held: IcebergHeld | None) -> Iterator[TableFile]:

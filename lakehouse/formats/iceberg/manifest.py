@@ -99,25 +99,36 @@ def manifest_walker(header: Header, wanted: dict[int, str], where: str, path: in
 
 
 class _Decoded(dict[bytes | None, Any]):
-    """The values of one field by their encodings, which are the same in entry after entry for all but paths and sizes."""
+    """The values of one field by their encodings, which are the same in entry after entry for all but paths and numbers.
 
-    def __init__(self, read: Callable[[bytes, int], tuple[Any, int]], kept: int) -> None:
+    ``kept``: how many of them are worth keeping.
+    """
+
+    def __init__(self, decode: Callable[[bytes], Any], kept: int = 0) -> None:
         super().__init__({None: None})
-        self._read, self._kept = read, kept
+        self._decode, self._kept = decode, kept
 
     def __missing__(self, raw: bytes) -> Any:
-        value = self._read(raw, 0)[0]
+        value = self._decode(raw)
         if len(self) < self._kept:
             self[raw] = value
         return value
 
-    @classmethod
-    def of(cls, walker: Walker, field_id: int) -> tuple[int, _Decoded]:
-        """Where `Walker.encodings` gives the field, and what it says; always None for a field that the schema has not."""
-        at = walker.at(field_id)
-        if at is None:
-            return 0, cls(lambda _, pos: (None, pos), 0)
-        return at - 1, cls(walker.reader(field_id), 0 if field_id == FILE_PATH else _KEPT_VALUES)
+
+def _decoded(walker: Walker, field_id: int) -> tuple[int, _Decoded]:
+    """Where `Walker.encodings` gives the field, and what it says; always None for a field that the schema has not.
+
+    Of a number of records it is only asked whether there is one.
+    """
+    at = walker.at(field_id)
+    if at is None:
+        return 0, _Decoded(lambda _: None)
+    if field_id == FILE_PATH:
+        return at - 1, _Decoded(walker.text_reader(field_id))
+    if field_id == RECORD_COUNT and not walker.accepts(field_id, None):
+        return at - 1, _Decoded(len)
+    read = walker.reader(field_id)
+    return at - 1, _Decoded(lambda raw: read(raw, 0)[0], _KEPT_VALUES)
 
 
 class _Reader:
@@ -125,7 +136,7 @@ class _Reader:
 
     def __init__(self, walker: Walker, where: str) -> None:
         self.walker, self._where = walker, where
-        self._entry = [_Decoded.of(walker, field_id) for field_id in _ENTRY]
+        self._entry = [_decoded(walker, field_id) for field_id in _ENTRY]
 
     def value(self, field_id: int, data: bytes, spans: Spans) -> Any:
         """The value of the field in one entry; None where it is null, or the schema has no such field."""

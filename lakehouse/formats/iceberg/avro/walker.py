@@ -146,6 +146,22 @@ class Walker:
         """What reads the field at the start of its span and gives (value, end): `decode` for tight loops."""
         return self._fields[field_id][1].read
 
+    def text_reader(self, field_id: int) -> Callable[[bytes], Any]:
+        """`decode` of a text field from its bytes, for tight loops: what stands before texts of the same length is kept."""
+        read = self._fields[field_id][1].read
+        heads: dict[int, bytes] = {}
+
+        def decode(raw: bytes) -> Any:
+            head = heads.get(len(raw))
+            if head is not None and raw.startswith(head):
+                return str(raw[len(head) :], "utf-8")
+            value = read(raw, 0)[0]
+            if isinstance(value, str):
+                heads[len(raw)] = raw[: len(raw) - len(value.encode())]
+            return value
+
+        return decode
+
     def text_writer(self, field_id: int) -> Callable[[str], bytes]:
         """`encode` of a text field for tight loops: what stands before texts of the same length is kept."""
         heads: dict[int, bytes] = {}
