@@ -9,7 +9,6 @@ import typer
 
 from lakehouse_cli import output
 from lakehouse_cli.options import Session, command
-from lakehouse_cli.schemas import ConfigDocument, SettingModel
 
 __all__ = ["register"]
 
@@ -22,6 +21,8 @@ def show(
     settings = session.settings
     entries = list(settings.entries())
     if session.json:
+        from lakehouse_cli.schemas import ConfigDocument, SettingModel
+
         rows = [SettingModel(key=key, value=value, origin=where) for key, value, where in entries]
         output.document(ConfigDocument.of(None, path=str(settings.path) if settings.path else None, settings=rows))
         return 0

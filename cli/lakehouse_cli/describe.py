@@ -9,7 +9,6 @@ import typer
 import lakehouse
 from lakehouse_cli import output
 from lakehouse_cli.options import FormatOption, Session, VersionOption, command
-from lakehouse_cli.schemas import DescribeDocument
 
 __all__ = ["register"]
 
@@ -23,6 +22,8 @@ def describe(
     """Show a table's format, version, columns, partitions, files, sizes and the features that it uses."""
     description = lakehouse.describe(table, format=table_format, version=version, settings=session.settings)
     if session.json:
+        from lakehouse_cli.schemas import DescribeDocument
+
         output.document(DescribeDocument.of(description))
         return 0
     facts: list[tuple[str, output.Cell]] = [

@@ -9,7 +9,6 @@ import typer
 import lakehouse
 from lakehouse_cli import output
 from lakehouse_cli.options import Session, command
-from lakehouse_cli.schemas import DoctorDocument
 
 __all__ = ["register"]
 
@@ -32,6 +31,8 @@ def doctor(
     diagnosis = lakehouse.doctor(store, write=write, settings=session.settings)
     exit_code = 0 if diagnosis.ok else 1
     if session.json:
+        from lakehouse_cli.schemas import DoctorDocument
+
         output.document(DoctorDocument.of(diagnosis, exit_code=exit_code))
         return exit_code
     output.table(("SOFTWARE", "VERSION"), [(name, version or "not installed") for name, version in diagnosis.versions.items()])

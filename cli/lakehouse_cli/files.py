@@ -9,7 +9,6 @@ import typer
 import lakehouse
 from lakehouse_cli import output
 from lakehouse_cli.options import ExternalOption, FormatOption, MapOption, Session, VersionOption, command, maps
-from lakehouse_cli.schemas import FilesDocument
 
 __all__ = ["register"]
 
@@ -32,6 +31,8 @@ def files(
         settings=session.settings,
     )
     if session.json:
+        from lakehouse_cli.schemas import FilesDocument
+
         output.document(FilesDocument.of(None, files=list(found)))
         return 0
     output.table(("SIZE", "LIVE", "PATH"), ((output.Size(file.size), file.required, file.path) for file in found))

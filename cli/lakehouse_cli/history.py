@@ -10,7 +10,6 @@ import typer
 import lakehouse
 from lakehouse_cli import output
 from lakehouse_cli.options import FormatOption, Session, VersionOption, command
-from lakehouse_cli.schemas import HistoryDocument
 
 __all__ = ["register"]
 
@@ -25,6 +24,8 @@ def history(
     """List the commits that a table still remembers, newest first."""
     commits = islice(lakehouse.history(table, format=table_format, version=version, settings=session.settings), limit)
     if session.json:
+        from lakehouse_cli.schemas import HistoryDocument
+
         output.document(HistoryDocument.of(None, commits=list(commits)))
         return 0
     output.table(

@@ -9,7 +9,6 @@ import typer
 import lakehouse
 from lakehouse_cli import output
 from lakehouse_cli.options import Session, command
-from lakehouse_cli.schemas import LsDocument
 
 __all__ = ["register"]
 
@@ -18,6 +17,8 @@ def ls(session: Session, place: Annotated[str, typer.Argument(metavar="PLACE", h
     """List one level of a place: objects with their sizes, and folders, which end in a slash."""
     found = lakehouse.ls(place, settings=session.settings)
     if session.json:
+        from lakehouse_cli.schemas import LsDocument
+
         output.document(LsDocument.of(None, objects=list(found)))
         return 0
     output.table(

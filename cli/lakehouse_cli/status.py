@@ -11,7 +11,6 @@ import lakehouse
 from lakehouse.errors import Config
 from lakehouse_cli import output
 from lakehouse_cli.options import Session, command
-from lakehouse_cli.schemas import StatusDocument
 
 __all__ = ["parse_duration", "register"]
 
@@ -46,6 +45,8 @@ def status(
     unknown = [replica for replica in replicas if replica.error or (limit is not None and replica.lag_seconds is None)]
     exit_code = 4 if late else 1 if unknown else 0
     if session.json:
+        from lakehouse_cli.schemas import StatusDocument
+
         output.document(StatusDocument.of(None, exit_code=exit_code, max_lag_seconds=limit, replicas=replicas))
         return exit_code
     output.table(

@@ -22,7 +22,6 @@ from lakehouse_cli.options import (
     command,
     maps,
 )
-from lakehouse_cli.schemas import PlanDocument, SyncDocument
 
 __all__ = ["register"]
 
@@ -107,6 +106,8 @@ def sync(
 
 def _show(session: Session, result: lakehouse.SyncResult) -> None:
     if session.json:
+        from lakehouse_cli.schemas import SyncDocument
+
         output.document(SyncDocument.of(result))
         return
     if result.unchanged:
@@ -126,6 +127,8 @@ def _show(session: Session, result: lakehouse.SyncResult) -> None:
 def _dry_run(session: Session, source: str, target: str, arguments: dict[str, Any]) -> int:
     plan = lakehouse.plan(source, target, **arguments)
     if session.json:
+        from lakehouse_cli.schemas import PlanDocument
+
         output.document(
             PlanDocument.of(
                 plan,

@@ -21,7 +21,6 @@ from lakehouse_cli.options import (
     command,
     maps,
 )
-from lakehouse_cli.schemas import VerifyDocument
 
 __all__ = ["register"]
 
@@ -70,6 +69,8 @@ def verify(
         )
     exit_code = 0 if report.ok else 4 if any(finding.kind != NOT_CHECKED for finding in report.findings) else 1
     if session.json:
+        from lakehouse_cli.schemas import VerifyDocument
+
         output.document(VerifyDocument.of(report, exit_code=exit_code))
         return exit_code
     for finding in report.findings:
