@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import typer
@@ -25,6 +27,17 @@ def commands() -> dict[str, list[str]]:
         else:
             waiting += [(f"{prefix} {name}".strip(), each) for name, each in inner.items()]
     return found
+
+
+def test_documents_are_built_only_for_json(tmp_path: Path) -> None:
+    """They are a tenth of what a sync costs that finds nothing new."""
+
+    def imported(*arguments: str) -> str:
+        command = [sys.executable, "-X", "importtime", "-m", "lakehouse_cli.main", *arguments, "ls", str(tmp_path)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stderr
+
+    assert "lakehouse_cli.schemas" not in imported()
+    assert "lakehouse_cli.schemas" in imported("--json")
 
 
 def test_the_schemas_in_docs_are_those_of_the_models() -> None:

@@ -84,6 +84,23 @@ def test_a_walker_finds_what_fastavro_reads(data: st.DataObject) -> None:
 
 
 @given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_texts_read_in_a_loop_are_those_that_are_read_one_by_one(data: st.DataObject) -> None:
+    """Whatever was read before, texts of one length and of many, nulls between them, lengths in more bytes than needed."""
+    kind = data.draw(st.sampled_from(["string", ["null", "string"], ["string", "null"]]))
+    walker = compile_walker({"type": "record", "name": "r", "fields": [{"name": "a", "field-id": 1, "type": kind}]}, {1: "a"})
+    texts = st.text("aü", max_size=3) | st.sampled_from(["x" * 70, "y" * 70])
+    read = walker.text_reader(1)
+    for text in data.draw(st.lists(texts | st.none() if isinstance(kind, list) else texts, max_size=8)):
+        raw = walker.encode(1, text)
+        if text is not None and data.draw(st.booleans()):
+            size = len(text.encode())
+            raw = raw[: len(raw) - size - 1 - (size > 63)] + bytes([2 * size & 0x7F | 0x80, size >> 6 | 0x80, 0]) + text.encode()
+        assert walker.decode(1, raw, (0, len(raw))) == text
+        assert read(raw) == text
+
+
+@given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_texts_are_replaced_and_nothing_else(data: st.DataObject) -> None:
     schema = data.draw(files.schemas())
