@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import IO, Any, cast
@@ -60,6 +59,8 @@ def put_inventory(store: Store, number: int, objects: Iterable[Written]) -> str:
     name puts the same bytes, since the name holds their hash. Raises `Conflict` where other bytes lie under it, and
     `Verification` when the store does not hold what was sent.
     """
+    import tempfile
+
     import zstandard
 
     with tempfile.TemporaryFile() as file:
@@ -132,6 +133,8 @@ def read_inventory(store: Store, path: str) -> Iterator[Written]:
 
     Raises `Verification` before the first line when its bytes are not those that its name states.
     """
+    import tempfile
+
     import zstandard
 
     with tempfile.SpooledTemporaryFile(RANGE_SIZE) as file:

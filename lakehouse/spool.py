@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import marshal
 import os
-import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO, Generic, TypeVar
@@ -122,6 +121,8 @@ class _Scratch:
 
     def write(self, data: bytes) -> tuple[int, int]:
         """Add ``data``; gives the place where it can be read."""
+        import tempfile
+
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the finalizer
