@@ -46,8 +46,10 @@ def to_line(written: Written) -> str:
 
 
 def from_line(line: str | bytes) -> Written:
-    """The opposite of `to_line`."""
-    raw: dict[str, Any] = json.loads(line)
+    """The opposite of `to_line`. Raises `ValueError` or `TypeError` for anything else."""
+    raw: Any = json.loads(line)
+    if not isinstance(raw, dict) or not isinstance(raw.get("path"), str) or not isinstance(raw.get("size"), int):
+        raise ValueError(f"not a line of an inventory: {line[:100]!r}")
     checksum = raw.pop("checksum", None)
     return Written(**raw, checksum=Checksum(**checksum) if checksum else None)
 

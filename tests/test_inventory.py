@@ -16,6 +16,7 @@ from lakehouse.checksum import Checksum
 from lakehouse.connect import open_at
 from lakehouse.errors import Conflict, Verification
 from lakehouse.inventory import from_line, newest, put_inventory, read_inventory, to_line
+from lakehouse.pending import read_pending
 from lakehouse.store import Buffer, ObjectInfo, Store
 from lakehouse.table import Written
 from lakehouse.testing.faulty_store import Faults, FaultyStore
@@ -56,6 +57,19 @@ def test_a_line_says_all_of_a_record_and_nothing_that_is_empty(record: Written) 
     assert from_line(line) == from_line(line.encode()) == record
     assert "\n" not in line
     assert set(json.loads(line)) == {name for name, value in asdict(record).items() if value is not None and value is not False}
+
+
+@pytest.mark.parametrize(
+    "line", ["", "3", "[]", "{", '{"path": "a"}', '{"path": 1, "size": 1, "sha256": "", "origin": "copied"}']
+)
+def test_a_line_that_nobody_can_read_notes_nothing(store: Store, line: str) -> None:
+    good = Written("a\x85b\u2028c", 1, "", "copied")
+    data = f"{line}\n{to_line(good)}\n".encode()
+    store.put("pending/00000000000000000001/run-000000.jsonl", data, size=len(data))
+    noted = read_pending(store, 1)
+    assert noted is not None
+    assert list(noted) == [good]
+    assert read_pending(store, 2) is None
 
 
 @given(st.lists(written, max_size=30))
