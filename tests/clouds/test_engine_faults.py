@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -184,19 +185,15 @@ def test_an_object_that_changes_between_two_ranges_is_refused_and_the_next_run_b
     fill(engine.store("one"), wanted)
     rule = Rule("hold", "GET", "large/", skip=1, times=None)
     engine.one.rules.append(rule)
-    run = subprocess.Popen(
-        engine.lake.command("sync", "one:t", "two:t", "--format", "files", "--memory", "128M"),
-        env=engine.lake.environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert rule.held.wait(60)
-    wanted["large/0"] = data(LARGE, 77)
-    fill(engine.store("one"), {"large/0": wanted["large/0"]})
-    rule.released.set()
-    _, message = run.communicate(timeout=60)
-    assert run.returncode == 7, message
-    assert "changed while it was read" in message
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(engine.sync, "one:t", "two:t")
+        assert rule.held.wait(60)
+        wanted["large/0"] = data(LARGE, 77)
+        fill(engine.store("one"), {"large/0": wanted["large/0"]})
+        rule.released.set()
+        with pytest.raises(Transfer, match="changed while it was read") as caught:
+            run.result(60)
+    assert caught.value.exit_code == 7
     assert_nothing_was_published(engine, wanted)
     assert_completed(engine, wanted)
     assert len(fetched(engine.one, "large/0")) == 3, "the second run reads the new object once"
