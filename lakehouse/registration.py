@@ -17,7 +17,6 @@ from typing import Any
 from lakehouse.catalog import Catalog, TableRecord
 from lakehouse.checksum import sha256_hex
 from lakehouse.errors import Conflict, LakeError, NotFound, Unsupported
-from lakehouse.formats.iceberg.root import parse_metadata
 from lakehouse.locations import canonical
 from lakehouse.store import Store
 from lakehouse.table import Base
@@ -162,6 +161,8 @@ class Registration:
         return _state(theirs) == _state(ours) and kept == stated
 
     def _metadata(self, path: str) -> dict[str, Any]:
+        from lakehouse.formats.iceberg.root import parse_metadata
+
         return parse_metadata(self.target.get(path), f"{self.target.url}/{path}")
 
 
