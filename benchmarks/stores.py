@@ -76,7 +76,7 @@ def gcs(name: str, folder: Path) -> Iterator[Side]:
         server.make_bucket(BUCKET)
         options = {"url": f"gs://{BUCKET}", "endpoint_url": server.endpoint_url}
         remote = {
-            "type": "google cloud storage", "anonymous": "true", "endpoint": f"{server._upstream_url}/storage/v1/",
+            "type": "google cloud storage", "anonymous": "true", "endpoint": f"{server.upstream_url}/storage/v1/",
             "bucket_policy_only": "true", "no_check_bucket": "true",
         }  # fmt: skip
         yield Side(name, f"{name}:", f"{name}:{BUCKET}/", options=options, remote=remote)

@@ -67,14 +67,18 @@ class TokenBucket:
         """Wait until it is the caller's turn to move ``size`` bytes.
 
         The turn is fixed on arrival, so nobody overtakes and each waiter only sleeps. What ``sleep`` raises is passed on, and the
-        bytes stay charged.
+        bytes are charged no longer: who comes next does not wait for what is never moved.
         """
         with self._lock:
             now = self._clock()
             begins = max(self._paid_at, now)
             self._paid_at = max(self._paid_at, now - BUCKET_SECONDS) + size / self._rate
-        while (left := begins - self._clock()) > 0:
-            self._sleep(left)
+        try:
+            while (left := begins - self._clock()) > 0:
+                self._sleep(left)
+        except BaseException:
+            self.correct(-size)
+            raise
 
     def correct(self, size: float) -> None:
         """Charge ``size`` more bytes (or, negative, less) for what has already moved, without waiting."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ LEAST_BYTES = 128 << 20
 def memory_of(text: str) -> int:
     """The limit in bytes that ``text`` states as rclone writes sizes (``256M``). Raises `Config` for what is none, or too low."""
     size = size_suffix.parse(text)
-    if size is None:
+    if size is None or math.isinf(size):
         raise Config(f"memory limit {text!r}: write e.g. 256M or 1G")
     Memory(int(size))
     return int(size)

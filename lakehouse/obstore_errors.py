@@ -32,7 +32,16 @@ _WRONG_KEYS = (
 )
 _ARCHIVED = ("InvalidObjectState", "BlobArchived", "BlobBeingRehydrated")
 _THROTTLED = ("SlowDown", "ServerBusy", "TooManyRequests", "RequestLimitExceeded")
-_BUSY = ("ConditionalRequestConflict", "OperationAborted", "RequestTimeout", "InternalError", "OperationTimedOut")
+_BUSY = (
+    "BadDigest",
+    "ConditionalRequestConflict",
+    "OperationAborted",
+    "RequestTimeout",
+    "InternalError",
+    "NoSuchUpload",
+    "OperationTimedOut",
+)
+"""BadDigest: the body was damaged on its way. NoSuchUpload: the service gave the upload up, or an answer to its end was lost."""
 THROTTLED_SECONDS = 0.0
 """obstore does not tell the Retry-After header: a throttling answer asks for patience, and names no time."""
 

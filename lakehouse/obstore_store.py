@@ -1,6 +1,7 @@
 """Store over obstore (Rust object_store): S3, Google Cloud Storage and Azure Blob Storage.
 
-Threads, not asyncio; obstore releases the GIL. Its own retries are off (`RETRIES_OFF`): `lakehouse.retry` is the only loop.
+Threads, not asyncio; obstore releases the GIL. Its own retries are off (`RETRIES_OFF`): `lakehouse.retry` is the only loop, but
+for the requests of one multipart upload (`PARTS_AGAIN`): outside they can only be tried again all together.
 
 Multipart uploads go through ``put_async`` with an async iterator, since of obstore's three ways it is the only one that
 aborts the upload when the source fails: a writer publishes when it is closed and leaves its parts behind when it is dropped,
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta, PutMode
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
-__all__ = ["RETRIES_OFF", "ObstoreStore", "client_options"]
+__all__ = ["PARTS_AGAIN", "RETRIES_OFF", "ObstoreStore", "client_options"]
 
 UPLOAD_PATIENCE = 10
 RETRIES_OFF: RetryConfig = {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
+PARTS_AGAIN: RetryConfig = {"max_retries": 7, "retry_timeout": timedelta(minutes=5)}
+"""Each part, the completion and the abort of a multipart upload by itself."""
 
 
 def client_options(timeout_seconds: float, *, allow_http: bool = False, upload: bool = False) -> ClientConfig:
@@ -51,9 +54,9 @@ def client_options(timeout_seconds: float, *, allow_http: bool = False, upload: 
 
 
 class Opened(Protocol):
-    """Makes an obstore store with the time limits of reading, or of an ``upload``."""
+    """Makes an obstore store with the time limits of reading, or of an ``upload``, and obstore's own ``retries``."""
 
-    def __call__(self, *, upload: bool) -> ObjectStore: ...
+    def __call__(self, *, upload: bool, retries: RetryConfig) -> ObjectStore: ...
 
 
 class ObstoreStore:
@@ -75,7 +78,7 @@ class ObstoreStore:
     ) -> None:
         self._refused, self._attributes = refused_characters, dict(attributes or {})
         self._url, self._text, self._traits = url, str(url), traits
-        self._opened, self._store = opened, opened(upload=False)
+        self._opened, self._store = opened, opened(upload=False, retries=RETRIES_OFF)
         self._root = f"{url.key}/" if url.key else ""
         self._reached = False
         if any(segment in ("", ".", "..") for segment in url.key.split("/")) and url.key:
@@ -88,7 +91,11 @@ class ObstoreStore:
 
     @cached_property
     def _uploads(self) -> ObjectStore:
-        return self._opened(upload=True)
+        return self._opened(upload=True, retries=RETRIES_OFF)
+
+    @cached_property
+    def _multipart_uploads(self) -> ObjectStore:
+        return self._opened(upload=True, retries=PARTS_AGAIN)
 
     @property
     def url(self) -> str:
@@ -151,7 +158,7 @@ class ObstoreStore:
             return self._put_whole(path, key, exactly(data, size, f"{self._text}/{path}"), if_absent)
         try:
             etag = upload(
-                self._uploads,
+                self._multipart_uploads,
                 key,
                 data,
                 size=size,

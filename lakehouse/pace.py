@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from lakehouse.errors import Config, Conflict, NotFound, Transfer
-from lakehouse.parallel import pause
+from lakehouse.parallel import pause, wait_for
 
 __all__ = ["Pace", "Turn"]
 
@@ -24,7 +24,6 @@ NO_LIMIT_FROM = 64
 """A limit that has grown to this many calls (or to what was in flight when it was set) is dropped."""
 
 LONGEST_QUIET_SECONDS = 300.0
-LONGEST_WAIT_SECONDS = 1.0
 
 
 class Pace:
@@ -109,8 +108,8 @@ class Pace:
                 turn.admitted = threading.Event()
                 self._waiting.append(turn)
         try:
-            while not (admitted or turn.admitted.wait(LONGEST_WAIT_SECONDS)):
-                pass
+            if not admitted:
+                wait_for(turn.admitted)
             turn.storm = self.wait_until_quiet()
         except BaseException:
             with self._lock:

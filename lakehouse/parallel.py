@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from queue import SimpleQueue
@@ -53,7 +53,7 @@ def _stop() -> Event | None:
 
 def each(
     work: Callable[[Item], Result], items: Iterable[Item], *, workers: int, stop: Event | None = None
-) -> Iterator[tuple[Item, Result | LakeError]]:
+) -> Generator[tuple[Item, Result | LakeError], None, None]:
     """Run ``work`` on every item and yield (item, result) as they finish, in no order; a `LakeError` is a result too.
 
     At most ``4 * workers`` items are taken from ``items`` ahead of what has been yielded, so millions stream. When the
@@ -77,13 +77,19 @@ def each(
                 try:
                     outcome: Result | LakeError = future.result()
                 except LakeError as error:
-                    outcome = error
+                    outcome = _alone(error)
                 yield running.pop(future), outcome
         except BaseException:
             stop.set()
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _alone(error: LakeError) -> LakeError:
+    """``error`` without the frames that it came through: they hold the bytes of the object that it tells of."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
 
 
 def every(work: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[tuple[Item, Result]]:

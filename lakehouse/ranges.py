@@ -53,7 +53,14 @@ class RangePool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is not None:
+            self.stop.set()
         self.threads.shutdown()
+
+    def go_on(self) -> None:
+        """Raise `Transfer` once the run is given up: the rest of a large object might take hours."""
+        if self.stop.is_set():
+            raise Transfer("interrupted while a large object was on its way; run again to complete")
 
     @contextmanager
     def small(self, size: int) -> Iterator[None]:
@@ -105,6 +112,7 @@ class Ranges:
                 if not ahead:
                     break
                 data = ahead[0].result()
+                self._pool.go_on()
                 ahead.popleft().done()
                 self._read_ahead(starts, ahead)
                 for made in hashes.values():
@@ -128,6 +136,7 @@ class Ranges:
             ahead.append(_Range(self._pool.threads.submit(self._range, start), self._pool.memory, extra))
 
     def _range(self, start: int) -> memoryview:
+        self._pool.go_on()
         end = min(start + RANGE_SIZE, self._info.size)
         data = self._store.view(self._info.path, start=start, end=end, if_match=self._info.etag)
         if len(data) != end - start:

@@ -8,7 +8,7 @@ as it comes. Nothing here knows what the bytes mean.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 
 from lakehouse.errors import Config, Conflict, LakeError, NotFound, Transfer, Unsupported
@@ -17,7 +17,7 @@ from lakehouse.parallel import each
 from lakehouse.plan import Copy
 from lakehouse.progress import Progress, ProgressEvent, silent
 from lakehouse.ranges import SMALL_SIZE, Limits, RangePool, Ranges, digests_of
-from lakehouse.store import ObjectInfo, Store
+from lakehouse.store import Buffer, ObjectInfo, Store
 from lakehouse.table import Written
 
 __all__ = ["Missing", "Outcome", "transfer"]
@@ -31,6 +31,32 @@ class Missing:
 
 
 Outcome = Written | Missing
+
+MOST_FAILURES_IN_A_ROW = 200
+"""So many objects that fail on the way, with none that arrives in between, say that a service is down, or access refused."""
+
+
+class _Gone(Transfer):
+    """What was at the target a moment ago is not there any more."""
+
+
+class _StillAbsent:
+    """``ranges`` while nothing lies at the target, looked at before the first and after the last of them: an upload in parts has
+    no portable condition, and may take hours.
+    """
+
+    def __init__(self, ranges: Ranges, target: Store, path: str) -> None:
+        self._ranges, self._target, self._path = ranges, target, path
+
+    def __iter__(self) -> Iterator[Buffer]:
+        self._look()
+        yield from self._ranges
+        self._look()
+
+    def _look(self) -> None:
+        with suppress(NotFound):
+            self._target.head(self._path)
+            raise Conflict(f"{self._target.url}/{self._path}: exists already; it has not been overwritten")
 
 
 class _Mover:
@@ -75,8 +101,12 @@ class _Mover:
             return self._compare(copy)
         if self._is_one_service(copy):
             return self._copy_within(copy, info, if_absent=if_absent)
-        with self.pool.large(info.size, sent=True):
-            put = self.target.put(copy.path, ranges, size=info.size)
+        try:
+            with self.pool.large(info.size, sent=True):
+                data = _StillAbsent(ranges, self.target, copy.path) if if_absent else ranges
+                put = self.target.put(copy.path, data, size=info.size)
+        except Conflict:  # of another writer, or of a try of ours whose answer was lost
+            return self._adopt(self._read(copy, info))
         return self._put(replace(self._hashed(copy, ranges.hexdigests, info.size), source_etag=info.etag), put)
 
     def _is_one_service(self, copy: Copy) -> bool:
@@ -114,7 +144,7 @@ class _Mover:
         written = self._read(copy, self._pinned(copy))
         try:
             return self._adopt(written)
-        except NotFound:
+        except _Gone:
             return self._copy(copy, if_absent=True)
         except Conflict:
             if copy.action == "replace":
@@ -126,7 +156,10 @@ class _Mover:
 
         Raises `Conflict` when they are not.
         """
-        there = self.target.head(written.path)
+        try:
+            there = self.target.head(written.path)
+        except NotFound:
+            raise _Gone(f"{self.target.url}/{written.path}: was there and is not any more; run again") from None
         digest = self.pool.digests(self.target, there)["sha256"] if there.size == written.size else ""
         if digest != written.sha256:
             raise Conflict(
@@ -188,24 +221,28 @@ def transfer(
 ) -> Iterator[Outcome]:
     """Bring ``copies`` over and yield what became of each, as they finish.
 
-    All are tried; then the failures are raised as one: `NotFound` when a required object is missing at the source, `Conflict`
-    when other bytes lie under a name at the target, else `Transfer`.
+    All are tried, unless `MOST_FAILURES_IN_A_ROW` fail; then the failures are raised as one: `NotFound` when a required object is
+    missing at the source, `Conflict` when other bytes lie under a name at the target, else `Transfer`.
     ``note`` hears of each object that is whole at the target.
     """
     failures: list[tuple[str, LakeError]] = []
-    arrived = False
+    arrived, in_a_row = False, 0
     batching = target.traits.batching
     with batching() if batching is not None else nullcontext(), RangePool(limits) as pool:
         mover = _Mover(source, target, pool)
-        for copy, outcome in each(mover.move, copies, workers=limits.workers, stop=pool.stop):
-            progress(ProgressEvent("transfer", objects=1, size=copy.size))
-            if isinstance(outcome, LakeError):
-                failures.append((copy.path, outcome))
-                continue
-            arrived = True
-            if note is not None and isinstance(outcome, Written):
-                note(outcome)
-            yield outcome
+        with closing(each(mover.move, copies, workers=limits.workers, stop=pool.stop)) as moved:
+            for copy, outcome in moved:
+                progress(ProgressEvent("transfer", objects=1, size=copy.size))
+                if isinstance(outcome, LakeError):
+                    failures.append((copy.path, outcome))
+                    in_a_row += isinstance(outcome, Transfer | Config)
+                    if in_a_row >= MOST_FAILURES_IN_A_ROW:
+                        break
+                    continue
+                arrived, in_a_row = True, 0
+                if note is not None and isinstance(outcome, Written):
+                    note(outcome)
+                yield outcome
     if failures:
         raise _summary(failures, arrived=arrived)
 

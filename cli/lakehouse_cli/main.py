@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import os
 import signal
 import sys
@@ -28,11 +30,13 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     code = run(sys.argv[1:])
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(BrokenPipeError):
+            stream.flush()
+    os._exit(
+        code
+    )  # not sys.exit: obstore's threads may let go of bytes of an aborted upload while the interpreter ends, and crash
 
 
 def run(arguments: list[str]) -> int:
@@ -120,7 +124,8 @@ def _fail(session: Session, exit_code: int, kind: str, message: str, error: Exce
 
 
 class _Interrupts:
-    """The first Ctrl-C raises KeyboardInterrupt: the library submits no more and keeps what is whole. The second ends at once.
+    """The first Ctrl-C, or SIGTERM, raises KeyboardInterrupt: the library submits no more and keeps what is whole. The second ends
+    at once.
 
     Until `release` the first is only noted: raised in the middle of an import it would leave half a module behind, or be lost.
     """
@@ -128,7 +133,8 @@ class _Interrupts:
     def __init__(self) -> None:
         self._noted, self._held = False, True
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._interrupt)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._interrupt)
 
     def release(self) -> None:
         """From now on Ctrl-C raises; one that was noted does so here."""

@@ -28,7 +28,7 @@ from lakehouse_connectors.options import (
 )
 
 if TYPE_CHECKING:
-    from obstore.store import AzureConfig
+    from obstore.store import AzureConfig, RetryConfig
 
 __all__ = ["CONNECTOR"]
 
@@ -141,7 +141,7 @@ def _endpoint(account: str, suffix: str, stated: Mapping[str, str]) -> str:
 def _open_obstore(url: Url, options: Mapping[str, object], account: _Account) -> Store:
     from obstore.store import AzureStore
 
-    from lakehouse.obstore_store import RETRIES_OFF, ObstoreStore, client_options
+    from lakehouse.obstore_store import ObstoreStore, client_options
 
     config: AzureConfig = {  # what it leaves out, obstore takes from the environment
         "account_name": account.name,
@@ -153,12 +153,12 @@ def _open_obstore(url: Url, options: Mapping[str, object], account: _Account) ->
     credentials = None if flag(options, "anon") else _credentials(url, options, account)
     timeout, plain = number(options, "timeout", TIMEOUT_SECONDS), is_plain_http(account.endpoint)
 
-    def opened(*, upload: bool) -> AzureStore:
+    def opened(*, upload: bool, retries: RetryConfig) -> AzureStore:
         return AzureStore(
             account.container,
             config=config,
             client_options={**client_options(timeout, allow_http=plain, upload=upload), **tls_and_proxy(options)},
-            retry_config=RETRIES_OFF,
+            retry_config=retries,
             credential_provider=credentials,
         )
 

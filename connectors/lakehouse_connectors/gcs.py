@@ -31,7 +31,7 @@ from lakehouse_connectors.options import (
 )
 
 if TYPE_CHECKING:
-    from obstore.store import GCSConfig, GCSCredential
+    from obstore.store import GCSConfig, GCSCredential, RetryConfig
 
 __all__ = ["CONNECTOR"]
 
@@ -88,7 +88,7 @@ def _is_anonymous(options: Mapping[str, object]) -> bool:
 def _open_obstore(url: Url, options: Mapping[str, object]) -> Store:
     from obstore.store import GCSStore
 
-    from lakehouse.obstore_store import RETRIES_OFF, ObstoreStore, client_options
+    from lakehouse.obstore_store import ObstoreStore, client_options
 
     endpoint, anonymous = endpoint_of(options), _is_anonymous(options)
     # What these leave out, obstore takes from the environment.
@@ -96,12 +96,12 @@ def _open_obstore(url: Url, options: Mapping[str, object]) -> Store:
     credentials = _nobody if anonymous else _credentials(url, options)
     timeout, plain = number(options, "timeout", TIMEOUT_SECONDS), is_plain_http(endpoint)
 
-    def opened(*, upload: bool) -> GCSStore:
+    def opened(*, upload: bool, retries: RetryConfig) -> GCSStore:
         return GCSStore(
             url.authority,
             config=config,
             client_options={**client_options(timeout, allow_http=plain, upload=upload), **tls_and_proxy(options)},
-            retry_config=RETRIES_OFF,
+            retry_config=retries,
             credential_provider=credentials,
         )
 

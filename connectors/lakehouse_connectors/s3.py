@@ -33,7 +33,7 @@ from lakehouse_connectors.options import (
 )
 
 if TYPE_CHECKING:
-    from obstore.store import S3Config, S3Credential
+    from obstore.store import RetryConfig, S3Config, S3Credential
 
 __all__ = ["CONNECTOR", "Provider", "provider_of", "providers"]
 
@@ -187,18 +187,18 @@ def _configured_endpoint(session: Any) -> str | None:
 def _open_obstore(bucket: _Bucket) -> Store:
     from obstore.store import S3Store
 
-    from lakehouse.obstore_store import RETRIES_OFF, ObstoreStore, client_options
+    from lakehouse.obstore_store import ObstoreStore, client_options
 
     url, options, endpoint, row = bucket.url, bucket.options, bucket.endpoint, bucket.row
     config, credentials = _obstore_config(bucket), _credentials(bucket)
     timeout, plain = number(options, "timeout", TIMEOUT_SECONDS), is_plain_http(endpoint)
 
-    def opened(*, upload: bool) -> S3Store:
+    def opened(*, upload: bool, retries: RetryConfig) -> S3Store:
         return S3Store(
             url.authority,
             config=config,
             client_options={**client_options(timeout, allow_http=plain, upload=upload), **tls_and_proxy(options)},
-            retry_config=RETRIES_OFF,
+            retry_config=retries,
             credential_provider=credentials,
         )
 

@@ -223,7 +223,7 @@ def test_nobody_sleeps_long_at_a_time_and_an_interrupted_wait_hurts_nobody_else(
         bucket.take(MIB)
     interrupt[0] = False
     bucket.take(1)
-    assert clock.now == pytest.approx(161.0)
+    assert clock.now == pytest.approx(160.0)
 
 
 def test_upload_and_download_are_limited_apart(memory: Store, clock: Clock) -> None:
