@@ -88,7 +88,7 @@ def test_an_end_before_the_last_waits_for_what_runs_and_starts_nothing_more(end:
             if number == 50 and end == "the consumer fails":
                 raise KeyboardInterrupt
             if number == 50 and end == "the consumer stops":
-                results.close()  # type: ignore[attr-defined]
+                results.close()
                 return
 
     if end == "the consumer stops":

@@ -124,8 +124,8 @@ def _fail(session: Session, exit_code: int, kind: str, message: str, error: Exce
 
 
 class _Interrupts:
-    """The first Ctrl-C, or SIGTERM, raises KeyboardInterrupt: the library submits no more and keeps what is whole. The second ends
-    at once.
+    """The first Ctrl-C, or SIGTERM, raises KeyboardInterrupt: the library submits no more and keeps what is whole. The second
+    ends at once.
 
     Until `release` the first is only noted: raised in the middle of an import it would leave half a module behind, or be lost.
     """

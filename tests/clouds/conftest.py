@@ -7,16 +7,20 @@ import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lakehouse.config import load
 from lakehouse.connect import open_store
 from lakehouse.store import Store
-from lakehouse.testing.servers import AzuriteServer, GcsServer, SeaweedServer
+from lakehouse.testing.servers import AzuriteServer, FaultProxy, GcsServer, SeaweedServer
+
+if TYPE_CHECKING:
+    from tests.clouds.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -83,3 +87,20 @@ def lake(buckets: str, tmp_path: Path) -> Lake:
 def key() -> str:
     """A prefix of its own on every server."""
     return uuid.uuid4().hex
+
+
+@pytest.fixture(scope="module")
+def proxies(seaweed: SeaweedServer, seaweed_other: SeaweedServer) -> Iterator[tuple[FaultProxy, FaultProxy]]:
+    with FaultProxy(seaweed.endpoint_url) as one, FaultProxy(seaweed_other.endpoint_url, seed=1) as two:
+        yield one, two
+
+
+@pytest.fixture
+def engine(
+    lake: Lake, seaweed: SeaweedServer, seaweed_other: SeaweedServer, proxies: tuple[FaultProxy, FaultProxy]
+) -> Iterator[Engine]:
+    from tests.clouds.engine import Engine
+
+    made = Engine(lake, seaweed, seaweed_other, *proxies)
+    yield made
+    made.clear()

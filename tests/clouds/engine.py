@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import signal
+import subprocess
 import threading
 import time
 import uuid
@@ -23,7 +25,7 @@ from lakehouse.store import Store
 from lakehouse.testing.servers import FaultProxy, Request, SeaweedServer
 from tests.clouds.conftest import Lake, store_table
 
-__all__ = ["MIB", "Engine", "bodies", "copies", "data", "fetched", "files", "fill", "within"]
+__all__ = ["MIB", "Engine", "bodies", "copies", "data", "fetched", "files", "fill", "interrupt", "within"]
 
 MIB = 1 << 20
 PATIENCE_SECONDS = 60.0
@@ -163,3 +165,19 @@ def files(folder: Path, objects: dict[str, bytes]) -> Path:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(body)
     return folder
+
+
+def interrupt(engine: Engine, ready: Callable[[], bool], source: str, *options: str, seconds: float) -> None:
+    """Run the command and press Ctrl-C as soon as ``ready`` says so; it must end within ``seconds``."""
+    run = subprocess.Popen(
+        engine.lake.command("sync", source, "two:t", "--format", "files", *options),
+        env=engine.lake.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert within(lambda: ready() or run.poll() is not None)
+    run.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    _, message = run.communicate(timeout=120)
+    assert run.returncode == 130, message
+    assert time.monotonic() - began < seconds

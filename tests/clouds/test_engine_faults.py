@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from lakehouse.errors import Transfer
-from lakehouse.testing.servers import FaultProxy, Rule, SeaweedServer
-from tests.clouds.conftest import Lake
-from tests.clouds.engine import MIB, Engine, bodies, data, fetched, files, fill, within
+from lakehouse.testing.servers import Rule
+from tests.clouds.engine import MIB, Engine, bodies, data, fetched, files, fill, interrupt
 
 LARGE = 17 * MIB + 5
-
-
-@pytest.fixture(scope="module")
-def proxies(seaweed: SeaweedServer, seaweed_other: SeaweedServer) -> Iterator[tuple[FaultProxy, FaultProxy]]:
-    with FaultProxy(seaweed.endpoint_url) as one, FaultProxy(seaweed_other.endpoint_url, seed=1) as two:
-        yield one, two
-
-
-@pytest.fixture
-def engine(
-    lake: Lake, seaweed: SeaweedServer, seaweed_other: SeaweedServer, proxies: tuple[FaultProxy, FaultProxy]
-) -> Iterator[Engine]:
-    made = Engine(lake, seaweed, seaweed_other, *proxies)
-    yield made
-    made.clear()
 
 
 def objects(*, large: int = 1, small: int = 8) -> dict[str, bytes]:
@@ -212,22 +193,6 @@ def test_other_bytes_under_a_name_are_a_conflict_and_no_upload_is_left_open(engi
     for path in foreign:
         engine.store("two").delete(path)
     assert_completed(engine, wanted)
-
-
-def interrupt(engine: Engine, ready: Callable[[], bool], source: str, *options: str, seconds: float) -> None:
-    """Run the command and press Ctrl-C as soon as ``ready`` says so; it must end within ``seconds``."""
-    run = subprocess.Popen(
-        engine.lake.command("sync", source, "two:t", "--format", "files", *options),
-        env=engine.lake.environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert within(lambda: ready() or run.poll() is not None)
-    run.send_signal(signal.SIGINT)
-    began = time.monotonic()
-    _, message = run.communicate(timeout=120)
-    assert run.returncode == 130, message
-    assert time.monotonic() - began < seconds
 
 
 def test_ctrl_c_in_a_wait_for_the_next_try_ends_in_a_moment(engine: Engine, tmp_path: Path) -> None:

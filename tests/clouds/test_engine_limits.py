@@ -19,12 +19,6 @@ CEILING = 200
 """MiB that a run with --memory 128M may have resident: it has 90 to 105, of which 60 are Python and its libraries."""
 
 
-@pytest.fixture(scope="module")
-def proxies(seaweed: SeaweedServer, seaweed_other: SeaweedServer) -> Iterator[tuple[FaultProxy, FaultProxy]]:
-    with FaultProxy(seaweed.endpoint_url) as one, FaultProxy(seaweed_other.endpoint_url, seed=1) as two:
-        yield one, two
-
-
 @pytest.fixture
 def engine(
     lake: Lake, seaweed: SeaweedServer, seaweed_other: SeaweedServer, proxies: tuple[FaultProxy, FaultProxy]

@@ -14,12 +14,6 @@ from tests.clouds.conftest import Lake
 from tests.clouds.engine import MIB, Engine, bodies, data, fetched, files, fill, within
 
 
-@pytest.fixture(scope="module")
-def proxies(seaweed: SeaweedServer, seaweed_other: SeaweedServer) -> Iterator[tuple[FaultProxy, FaultProxy]]:
-    with FaultProxy(seaweed.endpoint_url) as one, FaultProxy(seaweed_other.endpoint_url, seed=1) as two:
-        yield one, two
-
-
 @pytest.fixture
 def engine(
     lake: Lake, seaweed: SeaweedServer, seaweed_other: SeaweedServer, proxies: tuple[FaultProxy, FaultProxy]
@@ -126,12 +120,12 @@ def test_one_seeded_object_with_other_bytes_of_the_same_size_is_a_named_conflict
 def test_credentials_that_expire_in_the_midst_are_renewed_and_the_run_goes_on(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Trap Object stores 5. Each is good for a second more; the link makes the run longer than that."""
+    """Trap Object stores 5. botocore renews those that end within ten minutes, and the run goes on with the next."""
     server, count, program = engine.second, tmp_path / "count", tmp_path / "keys.sh"
     keys = f'"AccessKeyId": "{server.key}", "SecretAccessKey": "{server.secret}"'
     program.write_text(
         f"echo x >> {count}\n"
-        f"""printf '{{"Version": 1, {keys}, "Expiration": "%s"}}' "$(date -u -d '+1 second' +%Y-%m-%dT%H:%M:%SZ)"\n"""
+        f"""printf '{{"Version": 1, {keys}, "Expiration": "%s"}}' "$(date -u -d '+20 seconds' +%Y-%m-%dT%H:%M:%SZ)"\n"""
     )
     config = tmp_path / "aws"
     config.write_text(f"[profile fleeting]\nregion = us-east-1\ncredential_process = /bin/sh {program}\n")

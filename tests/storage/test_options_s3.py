@@ -224,7 +224,7 @@ def expiring(folder: Path, seconds: int) -> None:
 @both_transports
 def test_credentials_that_expire_in_the_midst_are_followed_by_the_next_ones(server: Recorder, aws: Path, transport: str) -> None:
     """traps.md, Object stores 5."""
-    expiring(aws, seconds=1)
+    expiring(aws, seconds=20)
     store = opened(transport, profile="prod", endpoint_url=server.url)
     put(store)
     put(store)
@@ -246,7 +246,7 @@ def test_credentials_that_last_are_asked_for_once(server: Recorder, aws: Path) -
 def test_credentials_that_cannot_be_renewed_are_an_error_without_a_second_try(
     server: Recorder, aws: Path, transport: str
 ) -> None:
-    expiring(aws, seconds=1)
+    expiring(aws, seconds=20)
     store = opened(transport, profile="prod", endpoint_url=server.url)
     put(store)
     (aws / "stop").touch()

@@ -8,8 +8,7 @@ every other path is ``/bucket/key`` of the XML API. What the double gets wrong i
 * wrong checksums are accepted: Content-MD5 and x-goog-hash are compared before anything is stored;
 * its ETag *is* the MD5: ours is made of the generation, so that a client cannot mistake it for a checksum;
 * a composite object keeps its md5Hash: x-goog-hash leaves it out for what was uploaded in parts;
-* it hangs up unannounced after a refusal: its connection is made anew;
-* no pages and no ``start-after``: listings are cut here.
+* it hangs up unannounced after a refusal (the connection is made anew), has no pages and no ``start-after`` (cut here).
 
 A conditional write of the XML API and one of the JSON API to the same key do not exclude each other: prove no race between
 them. Multipart uploads are kept in memory until they are completed.
