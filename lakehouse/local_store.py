@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from lakehouse.errors import Config, Conflict, LakeError, NotFound, Transfer, Unsupported
-from lakehouse.sized import counted
+from lakehouse.sized import chunks_of, counted
 from lakehouse.store import Buffer, ObjectInfo, Traits
 from lakehouse.url import Url
 
@@ -90,12 +90,8 @@ class LocalStore:
         return memoryview(self.get(path, start=start, end=end, if_match=if_match))
 
     def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
-        if isinstance(data, bytes | memoryview):
-            chunks: Iterable[Buffer] = (data,)
-        elif if_absent:
+        if if_absent and not isinstance(data, bytes | memoryview):
             raise TypeError("put(if_absent=True) takes bytes: multipart uploads have no portable condition")
-        else:
-            chunks = data
         target = self._file(path)
         folder = os.path.dirname(target)
         with self._translating(path):
@@ -104,7 +100,7 @@ class LocalStore:
                 raise FileExistsError(errno.EEXIST, "exists")
             draft = _Draft(folder)
         with draft:
-            for chunk in counted(chunks, size, f"{self._url}/{path}"):
+            for chunk in counted(chunks_of(data), size, f"{self._url}/{path}"):
                 with self._translating(path):
                     if not draft.write(chunk):
                         raise Transfer(f"{self._url}/{path}: reads back other bytes than were written; nothing was written")

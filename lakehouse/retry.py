@@ -11,7 +11,6 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import cached_property
 from typing import TypeVar
 
 from lakehouse.bandwidth import Bandwidth
@@ -61,7 +60,7 @@ class RetryingStore:
     ) -> None:
         self._store, self._attempts, self._deadline = store, attempts, deadline_seconds
         self._pace = pace or Pace(store.url, clock=clock, sleep=sleep)
-        self._bandwidth = bandwidth
+        self._bandwidth, self._traits = bandwidth, self._tried_again(store.traits)
         self._clock, self._sleep, self._jitter = clock, sleep, jitter
 
     def __repr__(self) -> str:
@@ -76,9 +75,12 @@ class RetryingStore:
     def url(self) -> str:
         return self._store.url
 
-    @cached_property
+    @property
     def traits(self) -> Traits:
-        traits = self._store.traits
+        return self._traits
+
+    def _tried_again(self, traits: Traits) -> Traits:
+        """``traits`` whose powers are tried again, as the methods are."""
         if traits.copy is None:
             return traits
         stated = traits.stated_sha256
