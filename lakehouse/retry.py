@@ -91,7 +91,7 @@ class RetryingStore:
         )
 
     def list(self, prefix: str = "", *, after: str | None = None, recursive: bool = True) -> Iterator[ObjectInfo]:
-        last, in_order = after, True
+        last, in_order, clock = after, True, self._clock
         patience = _Patience(self)
         while True:
             storm, began = self._pace.wait_until_quiet(), self._clock()
@@ -100,7 +100,9 @@ class RetryingStore:
                     in_order = in_order and (last is None or info.path > last)
                     last = info.path
                     yield info
-                    patience.tried, patience.paused, began = 0, 0.0, self._clock()
+                    began = clock()
+                    if patience.tried:
+                        patience.tried, patience.paused = 0, 0.0
                 return
             except Transfer as error:
                 if error.retry_after is not None:
