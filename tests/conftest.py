@@ -20,6 +20,19 @@ from lakehouse.config import Settings, StoreSettings
 from lakehouse.testing.servers import AzuriteServer, GcsServer, MotoServer, SeaweedServer
 
 
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """What a test put into ``memory://`` goes with it: fsspec has one such store a process, and it gets slower as it fills."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    store, folders = MemoryFileSystem.store, MemoryFileSystem.pseudo_dirs
+    objects, kept = set(store), list(folders)
+    yield
+    for path in store.keys() - objects:
+        del store[path]
+    folders[:] = kept
+
+
 @pytest.fixture(scope="session")
 def seaweed() -> Iterator[SeaweedServer]:
     with SeaweedServer() as server:
