@@ -167,8 +167,10 @@ def files(folder: Path, objects: dict[str, bytes]) -> Path:
     return folder
 
 
-def interrupt(engine: Engine, ready: Callable[[], bool], source: str, *options: str, seconds: float) -> None:
-    """Run the command and press Ctrl-C as soon as ``ready`` says so; it must end within ``seconds``."""
+def interrupt(
+    engine: Engine, ready: Callable[[], bool], source: str, *options: str, seconds: float, by: signal.Signals = signal.SIGINT
+) -> None:
+    """Run the command and press Ctrl-C (or send another signal) as soon as ``ready`` says so; it must end within ``seconds``."""
     run = subprocess.Popen(
         engine.lake.command("sync", source, "two:t", "--format", "files", *options),
         env=engine.lake.environment,
@@ -176,7 +178,7 @@ def interrupt(engine: Engine, ready: Callable[[], bool], source: str, *options: 
         text=True,
     )
     assert within(lambda: ready() or run.poll() is not None)
-    run.send_signal(signal.SIGINT)
+    run.send_signal(by)
     began = time.monotonic()
     _, message = run.communicate(timeout=120)
     assert run.returncode == 130, message

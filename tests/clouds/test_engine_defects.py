@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import textwrap
@@ -99,11 +100,12 @@ def test_ctrl_c_while_parts_are_sent_leaves_neither_object_nor_upload(engine: En
     assert engine.contents("two") == wanted
 
 
-def test_ctrl_c_in_a_wait_for_bandwidth_ends_in_a_moment(engine: Engine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_in_a_wait_for_bandwidth_ends_in_a_moment(engine: Engine, tmp_path: Path, by: signal.Signals) -> None:
     """Fifteen objects wait for half a minute of bandwidth; one has arrived, and is noted at the end."""
     wanted = {f"{number:02d}": data(MIB, number) for number in range(20)}
     source = str(files(tmp_path / "source", wanted))
-    interrupt(engine, lambda: len(bodies(engine.two)) >= 2, source, "--bwlimit", "500k:off", seconds=5)
+    interrupt(engine, lambda: len(bodies(engine.two)) >= 2, source, "--bwlimit", "500k:off", seconds=5, by=by)
     assert engine.contents("two").items() <= wanted.items()
     assert not engine.is_published("two")
     assert len(list(engine.receipts("two").list("pending"))) == 2
