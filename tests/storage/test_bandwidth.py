@@ -16,24 +16,10 @@ from lakehouse.errors import Config
 from lakehouse.retry import RetryingStore
 from lakehouse.store import Store
 from lakehouse.testing.faulty_store import Faults, FaultyStore
+from tests.storage.clock import Clock
 
 KIB, MIB = 1 << 10, 1 << 20
 PATIENCE_SECONDS = 30.0
-
-
-class Clock:
-    """Time that passes only by sleeping."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
 
 
 class SharedClock:

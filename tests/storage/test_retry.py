@@ -18,21 +18,7 @@ from lakehouse.pace import NO_LIMIT_FROM, Pace, Turn
 from lakehouse.retry import RetryingStore
 from lakehouse.store import Buffer, ObjectInfo, Store
 from lakehouse.testing.faulty_store import Faults, FaultyStore
-
-
-class Clock:
-    """Time that passes only by sleeping."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
+from tests.storage.clock import Clock
 
 
 class Failing(FaultyStore):
