@@ -14,6 +14,8 @@ from typing import Literal, Protocol
 
 from lakehouse.checksum import Checksum, sha256_hex
 from lakehouse.locations import Locations
+from lakehouse.reading.examine import Examination, Flaw
+from lakehouse.reading.task import Point, ScanPlan
 from lakehouse.store import Store
 
 __all__ = [
@@ -335,4 +337,24 @@ class TableFormat(Protocol):
 
     def history(self, store: Store, version: TableVersion) -> Iterator[Commit]:
         """The retained history, newest first."""
+        ...
+
+    def points(self, store: Store, version: TableVersion) -> Iterator[Point]:
+        """The points of ``version``'s retained history that can be scanned on their own, newest first: Delta's log versions,
+        Iceberg's snapshots (whichever branch or tag holds them); plain files have one.
+        """
+        ...
+
+    def scan(self, store: Store, version: TableVersion, point: Point) -> ScanPlan:
+        """How to read the rows of ``version`` at ``point`` of its retained history (`Point()`: as it stands).
+
+        Raises `NotFound` where the history has no such point, `Unsupported` for what cannot be read rightly (at the latest
+        while the tasks are iterated), `Config` for a kind of point that the format does not have.
+        """
+        ...
+
+    def check(self, store: Store, version: TableVersion) -> Iterator[Flaw | Examination]:
+        """What is wrong with ``version`` and its retained history as its metadata tells, and what is to be looked at: every
+        object that it needs, once. See `lakehouse.check`.
+        """
         ...

@@ -21,6 +21,8 @@ from lakehouse.formats.delta.replay import replay
 from lakehouse.formats.delta.target import newest_common
 from lakehouse.formats.delta.travel import travel
 from lakehouse.formats.delta.version import DeltaVersion, commits_in_order, pin_version, schema_fields
+from lakehouse.reading.examine import Examination, Flaw
+from lakehouse.reading.task import Point, ScanPlan
 from lakehouse.store import Store
 from lakehouse.table import Base, Column, Commit, Description, Held, Remark, Staged, TableFile, TableVersion, Terms
 
@@ -184,6 +186,24 @@ class DeltaFormat:
             details = {**(info.get("operationParameters") or {}), **(info.get("operationMetrics") or {})}
             texts = {key: _text(value) for key, value in details.items()}
             yield Commit(str(number), at, str(info.get("operation", "")), texts, commit_path(number))
+
+    def points(self, store: Store, version: TableVersion) -> Iterator[Point]:
+        """See `scan.points_of`."""
+        from lakehouse.formats.delta.scan import points_of
+
+        return points_of(store, _delta(version))
+
+    def scan(self, store: Store, version: TableVersion, point: Point) -> ScanPlan:
+        """See `scan.plan_scan`."""
+        from lakehouse.formats.delta.scan import plan_scan
+
+        return plan_scan(store, _delta(version), point)
+
+    def check(self, store: Store, version: TableVersion) -> Iterator[Flaw | Examination]:
+        """See `check.flaws_of`."""
+        from lakehouse.formats.delta.check import flaws_of
+
+        return flaws_of(store, _delta(version))
 
 
 def _states_times(version: DeltaVersion) -> bool:

@@ -14,6 +14,8 @@ from datetime import datetime
 
 from lakehouse.errors import Config, NotFound, Transfer, Unsupported
 from lakehouse.listing_digest import ListingDigest, digest_of
+from lakehouse.reading.examine import Examination, Flaw
+from lakehouse.reading.task import Point, ScanPlan
 from lakehouse.spool import Spool, listed_file, listing
 from lakehouse.store import ObjectInfo, Store
 from lakehouse.table import Base, Commit, Description, Held, Staged, TableFile, TableVersion, Terms
@@ -141,6 +143,18 @@ class FilesFormat:
     def history(self, store: Store, version: TableVersion) -> Iterator[Commit]:
         """One line: plain files remember nothing."""
         yield Commit(version.id, version.committed_at, "listed", {"files": str(len(_plain(version).listing))})
+
+    def points(self, store: Store, version: TableVersion) -> Iterator[Point]:
+        """One: plain files have no history."""
+        yield Point()
+
+    def scan(self, store: Store, version: TableVersion, point: Point) -> ScanPlan:
+        """Raises `Unsupported`: nothing is known of what is in the files."""
+        raise Unsupported(f"{store.url}: plain files have no rows to read; a folder of Parquet files has: --format parquet")
+
+    def check(self, store: Store, version: TableVersion) -> Iterator[Flaw | Examination]:
+        """Nothing: a listing has nothing to disagree with."""
+        return iter(())
 
 
 def _name(path: str) -> str:

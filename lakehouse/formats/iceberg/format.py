@@ -27,6 +27,8 @@ from lakehouse.formats.iceberg.root import (
 from lakehouse.formats.iceberg.tree import POSITION_DELETES, growth, live_entries_in, read_manifest, readers
 from lakehouse.formats.iceberg.version import IcebergVersion, iceberg, pin_version
 from lakehouse.parallel import every
+from lakehouse.reading.examine import Examination, Flaw
+from lakehouse.reading.task import Point, ScanPlan
 from lakehouse.store import Store
 from lakehouse.table import Base, Commit, Description, Held, Staged, TableFile, TableVersion, Terms
 
@@ -154,6 +156,24 @@ class IcebergFormat:
     def history(self, store: Store, version: TableVersion) -> Iterator[Commit]:
         """See `look.history_of`."""
         return history_of(iceberg(version))
+
+    def points(self, store: Store, version: TableVersion) -> Iterator[Point]:
+        """See `scan.points_of`."""
+        from lakehouse.formats.iceberg.scan import points_of
+
+        return points_of(store, iceberg(version))
+
+    def scan(self, store: Store, version: TableVersion, point: Point) -> ScanPlan:
+        """See `scan.plan_scan`."""
+        from lakehouse.formats.iceberg.scan import plan_scan
+
+        return plan_scan(store, iceberg(version), point)
+
+    def check(self, store: Store, version: TableVersion) -> Iterator[Flaw | Examination]:
+        """See `check.flaws_of`."""
+        from lakehouse.formats.iceberg.check import flaws_of
+
+        return flaws_of(store, iceberg(version))
 
 
 def _table_file(version: IcebergVersion, stated: str, size: int, content: int = DATA) -> TableFile:

@@ -7,6 +7,8 @@ from itertools import islice
 
 from lakehouse.errors import NotFound
 from lakehouse.formats.files.format import FilesFormat, PlainVersion
+from lakehouse.reading.examine import Examination, Flaw
+from lakehouse.reading.task import Point, ScanPlan
 from lakehouse.spool import Spool
 from lakehouse.store import ObjectFile, ObjectInfo, Store
 from lakehouse.table import Column, Description, TableVersion
@@ -51,6 +53,18 @@ class ParquetFormat(FilesFormat):
             self.name, plain.version, None, plain.committed_at, () if first is None else _columns(store, first),
             tuple(sorted(names, key=lambda name: names[name])), files, size, 0, 0, (), {},
         )  # fmt: skip
+
+    def scan(self, store: Store, version: TableVersion, point: Point) -> ScanPlan:
+        """See `scan.plan_scan`."""
+        from lakehouse.formats.parquet.scan import plan_scan
+
+        return plan_scan(store, version, point)
+
+    def check(self, store: Store, version: TableVersion) -> Iterator[Flaw | Examination]:
+        """See `check.flaws_of`."""
+        from lakehouse.formats.parquet.check import flaws_of
+
+        return flaws_of(store, version)
 
 
 def _is_data(info: ObjectInfo) -> bool:
