@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from lakehouse.errors import NotFound
 from lakehouse.formats.iceberg.avro import Block, read_container, same_content, write_container
 from lakehouse.formats.iceberg.avro.walker import Change, splice
 from lakehouse.formats.iceberg.manifest import manifest_walker
 
-__all__ = ["ManifestFile", "read_list", "rewrite_list", "same_content"]
+__all__ = ["ManifestFile", "PartitionSummary", "read_list", "rewrite_list", "same_content"]
 
 PATH, LENGTH, SNAPSHOT_ID, CONTENT, KEY_METADATA = 500, 501, 503, 517, 519
 COUNTS = (504, 505, 506)
@@ -26,6 +27,25 @@ _WANTED = {
     COUNTS[1]: "existing_files_count",
     COUNTS[2]: "deleted_files_count",
 }
+_SPEC_ID, _SEQUENCE, _MIN_SEQUENCE, _PARTITIONS, _ADDED_ROWS, _EXISTING_ROWS, _FIRST_ROW = 502, 515, 516, 507, 512, 513, 520
+_IN_FULL = _WANTED | {
+    _SPEC_ID: "partition_spec_id",
+    _SEQUENCE: "sequence_number",
+    _MIN_SEQUENCE: "min_sequence_number",
+    _PARTITIONS: "partitions",
+    _ADDED_ROWS: "added_rows_count",
+    _EXISTING_ROWS: "existing_rows_count",
+    _FIRST_ROW: "first_row_id",
+}
+
+
+class PartitionSummary(NamedTuple):
+    """What the files of a manifest have as one field of their partitions. Bounds are binary single values (spec, Appendix D)."""
+
+    contains_null: bool
+    contains_nan: bool | None
+    lower: bytes | None
+    upper: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +53,9 @@ class ManifestFile:
     """One manifest as a list states it.
 
     ``path``: as stated. ``length``: in bytes. ``content``: 0 data files, 1 delete files (format version 1 has data files only).
-    ``encrypted``: the manifest has key metadata. ``entries``: how many it holds (None: the list does not say).
+    ``encrypted``: the manifest has key metadata. ``entries``: how many it holds (None: the list does not say). Of a list that is
+    not read in full the rest is not known. ``rows``: of live entries. ``partitions``: in the order of the fields of the spec
+    ``partition_spec_id``; None: not known. ``first_row_id``: as stated.
     """
 
     path: str
@@ -42,19 +64,26 @@ class ManifestFile:
     added_snapshot_id: int | None
     encrypted: bool
     entries: int | None = None
+    sequence_number: int = 0
+    min_sequence_number: int = 0
+    partition_spec_id: int | None = None
+    partitions: tuple[PartitionSummary, ...] | None = None
+    rows: int | None = None
+    first_row_id: int | None = None
 
 
-def read_list(data: bytes, where: str) -> list[ManifestFile]:
-    """The manifests of the list ``data`` in their order.
+def read_list(data: bytes, where: str, *, in_full: bool = False) -> list[ManifestFile]:
+    """The manifests of the list ``data`` in their order; ``in_full``: with all that a scan wants to know of them.
 
     Raises `NotFound` for a damaged list and `Unsupported` for another codec.
     """
     header, blocks = read_container(data, where)
-    walker = manifest_walker(header, _WANTED, where, PATH)
+    wanted = _IN_FULL if in_full else _WANTED
+    walker = manifest_walker(header, wanted, where, PATH)
     manifests: list[ManifestFile] = []
     for block in blocks:
         for spans in walker.records(block, where):
-            places = {field_id: at for field_id in _WANTED if (at := walker.at(field_id)) is not None}
+            places = {field_id: at for field_id in wanted if (at := walker.at(field_id)) is not None}
             try:
                 value = {field_id: walker.decode(field_id, block.data, spans[at]) for field_id, at in places.items()}
             except ValueError as error:
@@ -70,9 +99,27 @@ def read_list(data: bytes, where: str) -> list[ManifestFile]:
                     added_snapshot_id=value.get(SNAPSHOT_ID),
                     encrypted=value.get(KEY_METADATA) is not None,
                     entries=_sum([value.get(count) for count in COUNTS]),
+                    sequence_number=value.get(_SEQUENCE) or 0,
+                    min_sequence_number=value.get(_MIN_SEQUENCE) or 0,
+                    partition_spec_id=value.get(_SPEC_ID),
+                    partitions=_summaries(value.get(_PARTITIONS), where),
+                    rows=_sum([value.get(_ADDED_ROWS), value.get(_EXISTING_ROWS)]),
+                    first_row_id=value.get(_FIRST_ROW),
                 )
             )
     return manifests
+
+
+def _summaries(stated: Any, where: str) -> tuple[PartitionSummary, ...] | None:
+    if stated is None:
+        return None
+    try:
+        return tuple(
+            PartitionSummary(bool(raw["contains_null"]), raw.get("contains_nan"), raw.get("lower_bound"), raw.get("upper_bound"))
+            for raw in stated
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise NotFound(f"{where} is damaged: the partitions of a manifest cannot be read ({error!r})") from error
 
 
 def _sum(counts: list[int | None]) -> int | None:
