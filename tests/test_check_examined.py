@@ -1,0 +1,232 @@
+"""Opening single data files: what is told of a damaged one."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import io
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import orc
+
+from lakehouse.errors import Unsupported
+from lakehouse.local_store import LocalStore
+from lakehouse.reading.avro_blocks import avro_rows
+from lakehouse.reading.examine import Flaw
+from lakehouse.reading.examined import data_file, object_size
+from lakehouse.reading.footer import Footer
+from lakehouse.reading.task import FileFormat
+from lakehouse.url import parse
+
+ROWS = 1000
+
+
+def parquet_bytes(**options: object) -> bytes:
+    table = pa.table(
+        {
+            "id": pa.array(range(ROWS), pa.int64()),
+            "name": [None if at % 10 == 0 else f"name {at}" for at in range(ROWS)],
+            "price": [decimal.Decimal(at).scaleb(-2) for at in range(ROWS)],
+            "at": [datetime.datetime(2024, 1, 1) + datetime.timedelta(seconds=at) for at in range(ROWS)],
+            "tags": [[at, at + 1] for at in range(ROWS)],
+        },
+        schema=pa.schema(
+            [
+                pa.field("id", pa.int64(), metadata={"PARQUET:field_id": "1"}),
+                pa.field("name", pa.string(), metadata={"PARQUET:field_id": "2"}),
+                pa.field("price", pa.decimal128(12, 2)),
+                pa.field("at", pa.timestamp("us")),
+                pa.field("tags", pa.list_(pa.field("element", pa.int32(), metadata={"PARQUET:field_id": "7"}))),
+            ]
+        ),
+    )
+    sink = io.BytesIO()
+    pq.write_table(table, sink, row_group_size=300, **options)
+    return sink.getvalue()
+
+
+def orc_bytes() -> bytes:
+    sink = io.BytesIO()
+    orc.write_table(pa.table({"id": list(range(ROWS))}), sink)
+    return sink.getvalue()
+
+
+def avro_bytes(codec: str = "deflate") -> bytes:
+    packed = zlib.compressobj(wbits=-15)
+    block = packed.compress(b"\x02" * 500) + packed.flush() if codec == "deflate" else b"\x02" * 500
+    fields = [(b"avro.schema", b'"long"'), (b"avro.codec", codec.encode())]
+    header = b"Obj\x01" + _long(len(fields)) + b"".join(_long(len(part)) + part for pair in fields for part in pair) + b"\0"
+    blocks = b"".join(_long(500) + _long(len(block)) + block + b"m" * 16 for _ in range(2))
+    return header + b"m" * 16 + blocks
+
+
+def _long(value: int) -> bytes:
+    value, out = value << 1, bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def examined(
+    folder: Path,
+    data: bytes,
+    file_format: FileFormat = "parquet",
+    *,
+    size: int | None = None,
+    rows: int | None = ROWS,
+    deep: bool = False,
+) -> list[Flaw]:
+    (folder / "file").write_bytes(data)
+    store = LocalStore(parse(str(folder)))
+    return data_file(store, "file", len(data) if size is None else size, file_format, rows, deep=deep)
+
+
+MADE: dict[FileFormat, Callable[[], bytes]] = {"parquet": parquet_bytes, "orc": orc_bytes, "avro": avro_bytes}
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("file_format", MADE)
+def test_a_file_that_is_right_has_no_flaws(tmp_path: Path, file_format: FileFormat, deep: bool) -> None:
+    assert examined(tmp_path, MADE[file_format](), file_format, deep=deep) == []
+
+
+@pytest.mark.parametrize("file_format", MADE)
+def test_another_number_of_rows_is_told(tmp_path: Path, file_format: FileFormat) -> None:
+    (flaw,) = examined(tmp_path, MADE[file_format](), file_format, rows=ROWS + 1)
+    assert flaw == Flaw("rows", "file", f"has {ROWS} rows, the metadata says {ROWS + 1}")
+
+
+@pytest.mark.parametrize("file_format", MADE)
+@pytest.mark.parametrize("change", [-1, 1, -(10**9)])
+def test_another_size_is_told_whichever_way_it_differs(tmp_path: Path, file_format: FileFormat, change: int) -> None:
+    data = MADE[file_format]()
+    (flaw,) = examined(tmp_path, data, file_format, size=max(0, len(data) + change))
+    assert flaw.kind == "size"
+    assert f"has {len(data)} bytes" in flaw.message
+
+
+@pytest.mark.parametrize("file_format", MADE)
+def test_a_file_that_was_cut_and_filled_up_again_is_unreadable(tmp_path: Path, file_format: FileFormat) -> None:
+    data = MADE[file_format]()
+    (flaw,) = examined(tmp_path, data[:-200] + bytes(200), file_format)
+    assert flaw.kind == "unreadable"
+
+
+@pytest.mark.parametrize("file_format", MADE)
+def test_a_flipped_bit_in_the_first_bytes_is_told(tmp_path: Path, file_format: FileFormat) -> None:
+    data = bytearray(MADE[file_format]())
+    data[1] ^= 4
+    (flaw,) = examined(tmp_path, bytes(data), file_format)
+    assert flaw.kind == "unreadable"
+    assert "first bytes" in flaw.message
+
+
+def test_a_file_that_is_gone_is_missing(tmp_path: Path) -> None:
+    store = LocalStore(parse(str(tmp_path)))
+    assert [flaw.kind for flaw in data_file(store, "gone", 100)] == ["missing"]
+    assert [flaw.kind for flaw in data_file(store, "gone", None)] == ["missing"]
+    assert [flaw.kind for flaw in object_size(store, "gone", 100)] == ["missing"]
+
+
+def test_the_first_bytes_of_a_file_larger_than_the_tail_are_read_too(tmp_path: Path) -> None:
+    rows = pa.table({"id": list(range(50_000))})
+    sink = io.BytesIO()
+    pq.write_table(rows, sink, compression="none", use_dictionary=False)
+    data = bytearray(sink.getvalue())
+    assert len(data) > 300_000
+    assert examined(tmp_path, bytes(data), rows=50_000) == []
+    data[0] ^= 1
+    assert [flaw.kind for flaw in examined(tmp_path, bytes(data), rows=50_000)] == ["unreadable"]
+
+
+def test_a_footer_larger_than_the_tail_is_read_whole(tmp_path: Path) -> None:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({f"column number {at}": [at] for at in range(2000)}), sink)
+    data = sink.getvalue()
+    assert int.from_bytes(data[-8:-4], "little") > 2**16
+    assert examined(tmp_path, data, rows=1) == []
+
+
+def test_a_flipped_bit_in_a_page_with_a_checksum_is_found_by_deep_alone(tmp_path: Path) -> None:
+    """Traps, Verification 7: one flipped bit in a target data file is found, and named."""
+    data = bytearray(parquet_bytes(write_page_checksum=True, compression="none", use_dictionary=False))
+    data[2000] ^= 1
+    assert examined(tmp_path, bytes(data)) == []
+    (flaw,) = examined(tmp_path, bytes(data), deep=True)
+    assert (flaw.kind, flaw.path) == ("unreadable", "file")
+
+
+def test_a_footer_that_places_columns_beyond_the_file_is_unreadable(tmp_path: Path) -> None:
+    """The middle of a file is lost, and its end is whole: readers would only fail when they come there."""
+    data = parquet_bytes(compression="none", use_dictionary=False)
+    length = int.from_bytes(data[-8:-4], "little") + 8
+    (flaw,) = examined(tmp_path, data[:100] + data[-length:])
+    assert flaw.kind == "unreadable"
+
+
+def test_an_encrypted_file_is_no_flaw_but_cannot_be_looked_at(tmp_path: Path) -> None:
+    with pytest.raises(Unsupported, match="encrypted"):
+        examined(tmp_path, b"PARE" + bytes(100) + b"PARE")
+
+
+def test_the_footer_gives_bounds_ids_and_nulls_over_all_row_groups(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(data := parquet_bytes())
+    seen: list[Footer] = []
+
+    def agrees(footer: Footer) -> list[Flaw]:
+        seen.append(footer)
+        return [Flaw("stats", "file", "says the caller")]
+
+    flaws = data_file(LocalStore(parse(str(tmp_path))), "file", len(data), agrees=agrees)
+    assert [flaw.kind for flaw in flaws] == ["stats"]
+    (footer,) = seen
+    by_name = {leaf.name: leaf for leaf in footer.leaves}
+    assert by_name["id"] == ("id", 1, "integer", 0, 0, 999, 0, 1000)
+    assert by_name["name"][1:] == (2, "text", 0, b"name 1", b"name 999", 100, 1000)
+    assert by_name["price"][2:6] == ("decimal", 2, 0, 999)
+    assert by_name["at"][2:4] == ("timestamp", 10**6)
+    assert by_name["tags.list.element"][1:] == (7, "integer", 0, 0, 1000, 0, 2000)
+    assert footer.ids == {"id": 1, "name": 2, "price": None, "at": None, "tags": None}
+    assert len(footer.row_groups) == 4
+
+
+@settings(max_examples=200, deadline=None)
+@given(at=st.integers(0, 10**6), bit=st.integers(0, 7), length=st.integers(0, 10**6))
+def test_no_damage_of_a_parquet_file_makes_the_check_itself_fail(
+    tmp_path_factory: pytest.TempPathFactory, at: int, bit: int, length: int
+) -> None:
+    data = bytearray(_PARQUET)
+    data[at % len(data)] ^= 1 << bit
+    folder = tmp_path_factory.getbasetemp()
+    for damaged in (bytes(data), bytes(data[: length % len(data)])):
+        for flaw in examined(folder, damaged, deep=True):
+            assert flaw.kind in ("unreadable", "rows")
+
+
+_PARQUET = parquet_bytes(write_page_checksum=True)
+
+
+@pytest.mark.parametrize("codec", ["null", "deflate"])
+def test_the_blocks_of_avro_are_counted(codec: str) -> None:
+    assert avro_rows(io.BytesIO(avro_bytes(codec)), decoded=True) == ROWS
+
+
+@settings(deadline=None)
+@given(length=st.integers(0, 10**4))
+def test_an_avro_file_that_was_cut_anywhere_but_between_blocks_is_damaged(length: int) -> None:
+    data = avro_bytes("null")
+    cut = data[: length % len(data)]
+    header = data.index(b"m" * 16) + 16
+    if len(cut) in (header, header + (len(data) - header) // 2):
+        assert avro_rows(io.BytesIO(cut), decoded=True) < ROWS
+    else:
+        with pytest.raises(ValueError):
+            avro_rows(io.BytesIO(cut), decoded=True)
