@@ -8,6 +8,7 @@ import io
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,7 +29,7 @@ from lakehouse.url import parse
 ROWS = 1000
 
 
-def parquet_bytes(**options: object) -> bytes:
+def parquet_bytes(**options: Any) -> bytes:
     table = pa.table(
         {
             "id": pa.array(range(ROWS), pa.int64()),
