@@ -14,12 +14,14 @@ from lakehouse.errors import Config, Conflict, LakeError, NotFound, Transfer, Un
 from lakehouse.filesystem import filesystem
 from lakehouse.plan import Counts, Plan
 from lakehouse.progress import Progress, ProgressEvent
+from lakehouse.report import Finding, Report
 from lakehouse.result import SyncResult
+from lakehouse.row_record import RowExample, RowRecord
 from lakehouse.status import ReplicaStatus, status
 from lakehouse.store import ObjectInfo, Store, Traits
 from lakehouse.sync import plan, sync
 from lakehouse.table import Column, Commit, Description, TableFile
-from lakehouse.verify import Finding, Report, verify
+from lakehouse.verify import verify
 from lakehouse.version import __version__
 
 __all__ = [
@@ -38,6 +40,8 @@ __all__ = [
     "ProgressEvent",
     "ReplicaStatus",
     "Report",
+    "RowExample",
+    "RowRecord",
     "Settings",
     "Store",
     "SyncResult",

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 from lakehouse import receipt as receipts_of
 from lakehouse.errors import Conflict, Transfer
 from lakehouse.plan import Counts, Plan
 from lakehouse.publish import intended
-from lakehouse.receipt import Chain, Level, Receipt, Root, lowest, utc
+from lakehouse.receipt import Chain, Level, Receipt, Root, proves, utc
 from lakehouse.replica import Replica
+from lakehouse.row_record import RowRecord
 from lakehouse.spool import records
 from lakehouse.table import Staged, Written
 from lakehouse.version import __version__
 
-__all__ = ["Done", "Run", "claim"]
+__all__ = ["Done", "Run", "claim", "root_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The run that claims: its stores, the receipts before it, the level it proved."""
+    """The run that claims: its stores, the receipts before it, the level it proved and of which versions the rows."""
 
     replica: Replica
     chain: Chain
     level: Level
+    versions: str
     id: str
     started: datetime
 
@@ -34,13 +36,15 @@ class Run:
 @dataclass(frozen=True, slots=True)
 class Done:
     """What a run did before it claims. ``proven``: the objects it brought, or found and compared. ``again``: objects that earlier
-    runs brought, which it looked at again. ``missing``: how many files of older versions were gone at the source.
+    runs brought, which it looked at again. ``missing``: how many files of older versions were gone at the source. ``rows``: the
+    source's, which the target's were shown to be.
     """
 
     staged: Staged
     proven: Iterable[Written]
     again: Iterable[Written]
     missing: int
+    rows: list[RowRecord] = field(default_factory=list)
 
 
 def claim(run: Run, plan: Plan, done: Done) -> tuple[Receipt, str]:
@@ -50,7 +54,7 @@ def claim(run: Run, plan: Plan, done: Done) -> tuple[Receipt, str]:
     for the same root has done the same work, so its receipt stands; for another root it is ahead of us, and `Transfer` is raised.
     """
     chain, receipts = run.chain, run.replica.receipts
-    root, publications = _root(run, done.staged), intended(done.staged.publications)
+    root, publications = root_of(run.chain, done.staged), intended(done.staged.publications)
     for earlier in reversed(chain.later):
         if _does_the_same(run, earlier, plan, root, publications):
             return earlier, chain.sha256[earlier.number]
@@ -67,7 +71,7 @@ def claim(run: Run, plan: Plan, done: Done) -> tuple[Receipt, str]:
 
 def _does_the_same(run: Run, other: Receipt, plan: Plan, root: Root, publications: list[Written]) -> bool:
     """Whether another run's receipt stands for all that this run is going to publish, proven as far."""
-    if (other.root, other.version) != (root, plan.version.id) or lowest(other.proof, run.level) != run.level:
+    if (other.root, other.version) != (root, plan.version.id) or not proves(other, run.level, run.versions):
         return False
     unnamed = {(written.path, written.sha256) for written in publications}
     for written in receipts_of.read_inventory(run.replica.receipts, other.inventory):
@@ -75,11 +79,12 @@ def _does_the_same(run: Run, other: Receipt, plan: Plan, root: Root, publication
     return not unnamed
 
 
-def _root(run: Run, staged: Staged) -> Root:
+def root_of(chain: Chain, staged: Staged) -> Root:
+    """What makes the version visible: the root that is to be published, or the one of the last finished run."""
     for publication in staged.publications:
         if publication.path == staged.root:
             return Root(publication.path, publication.sha256, size=publication.size)
-    return run.chain.finished.root if run.chain.finished else Root()
+    return chain.finished.root if chain.finished else Root()
 
 
 def _receipt(run: Run, plan: Plan, root: Root, publications: list[Written], done: Done) -> Receipt:
@@ -126,6 +131,8 @@ def _receipt(run: Run, plan: Plan, root: Root, publications: list[Written], done
         terms=replica.terms.digest() if replica.terms else "",
         skip_broken_history=bool(replica.terms and replica.terms.skip_broken_history),
         target_listing=tally.target_listing,
+        row_versions=run.versions if done.rows else "",
+        rows=done.rows,
     )
 
 

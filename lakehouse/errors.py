@@ -38,7 +38,7 @@ class NotFound(LakeError):
 
 
 class Verification(LakeError):
-    """What is at the target differs from what must be there. ``report`` (a `lakehouse.verify.Report`) names each object."""
+    """What is at the target differs from what must be there. ``report`` (a `lakehouse.report.Report`) names each object."""
 
     exit_code = 4
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from lakehouse.connect import Access
 from lakehouse.memory import DEFAULT_BYTES
 from lakehouse.ranges import Limits
-from lakehouse.receipt import Level
+from lakehouse.receipt import Level, lowest
 
 __all__ = ["Options"]
 
@@ -19,7 +19,7 @@ class Options:
     ``version``: pin this one instead of the newest. ``level``: how much must be proven before anything is published.
     ``checksum``: hash what is kept, too. ``delete`` and ``in_place`` (plain files only): remove what the source no longer
     has, overwrite what it changed under the same name. ``workers``: objects in flight. ``memory``: what they may take, in bytes.
-    ``access``: tries and bandwidth.
+    ``access``: tries and bandwidth. ``versions`` (level rows): of which versions the rows are proven.
 
     ``maps``: (stated, actual) places of files that the metadata states elsewhere. ``external``: prefixes of stated files that
     may be read though they lie outside the source's bucket. ``location`` (Iceberg): the address by which readers know the target.
@@ -41,8 +41,14 @@ class Options:
     history: str = "all"
     skip_broken_history: bool = False
     register: str | None = None
+    versions: str = "latest"
 
     @property
     def limits(self) -> Limits:
         """What may be in flight."""
         return Limits(self.workers, self.memory)
+
+    @property
+    def object_level(self) -> Level:
+        """How much must be proven of each object."""
+        return lowest(self.level, "bytes")

@@ -25,6 +25,7 @@ from lakehouse.checksum import sha256_hex
 from lakehouse.errors import NotFound, Verification
 from lakehouse.inventory import from_line, newest, put_inventory, read_inventory, to_line
 from lakehouse.plan import Counts
+from lakehouse.row_record import RowRecord, covers
 from lakehouse.spool import latest
 from lakehouse.store import Store
 from lakehouse.table import Base, Written
@@ -41,6 +42,7 @@ __all__ = [
     "known_objects",
     "lowest",
     "newest",
+    "proves",
     "put_inventory",
     "read_chain",
     "read_inventory",
@@ -83,6 +85,7 @@ class Receipt:
     ``supersedes`` numbers the unfinished receipt that this one replaces. ``full``: the inventory lists all objects, so that no
     older receipt is needed. ``remarks`` are those of the version (`lakehouse.table.Remark`), ``read_map`` the digest of the
     ``--map`` options that it was read with, ``terms`` that of all that decides what a replica of a version is (`Terms.digest`).
+    ``rows`` (level rows): the source's rows at each point that was asked for, as ``row_versions`` says (`RowRecord`).
     ``target_listing`` (plain files): the `ListingDigest` of the objects at the target that the receipts vouch for; "" (and then
     not written) where a listing could not show that one was overwritten.
     """
@@ -119,6 +122,8 @@ class Receipt:
     terms: str = ""
     skip_broken_history: bool = False
     target_listing: str = ""
+    row_versions: str = ""
+    rows: list[RowRecord] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -143,8 +148,9 @@ class Receipt:
     def to_bytes(self) -> bytes:
         """The receipt as it lies at the target: JSON, indented, keys in the order of this class."""
         said = asdict(self)
-        if not self.target_listing:
-            del said["target_listing"]
+        for name in ("target_listing", "row_versions", "rows"):
+            if not said[name]:
+                del said[name]
         return (json.dumps(said, indent=2, ensure_ascii=False) + "\n").encode()
 
     @classmethod
@@ -160,6 +166,7 @@ class Receipt:
                 values[key] = Root(**values[key])
             for key in ("copied", "kept", "rewritten"):
                 values[key] = Counts(**values[key])
+            values["rows"] = [RowRecord.from_json(record) for record in raw.get("rows", ())]
             return cls(**values)
         except (ValueError, KeyError, TypeError) as error:
             raise Verification(f"{where}: is not a receipt ({type(error).__name__}); somebody damaged it") from error
@@ -168,6 +175,11 @@ class Receipt:
 def receipt_path(number: int) -> str:
     """Where receipt ``number`` lies, relative to the store of receipts."""
     return f"receipts/{number:020d}.json"
+
+
+def proves(receipt: Receipt, level: Level, versions: str) -> bool:
+    """Whether ``receipt`` proves as much as ``level`` asks; at level rows, of as many ``versions``."""
+    return lowest(receipt.proof, level) == level and (level != "rows" or covers(receipt.row_versions, versions))
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from lakehouse.plan import Counts
 from lakehouse.receipt import Level, Receipt
 from lakehouse.replica import Replica
-from lakehouse.verify import Finding
+from lakehouse.report import Finding
 
 __all__ = ["SyncResult", "result_of"]
 

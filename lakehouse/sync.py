@@ -8,7 +8,7 @@
 4. plan: the pure difference                      `lakehouse.plan`
 5. transfer data objects, hashed on the way       `lakehouse.transfer`
 6. stage everything but the root                  the format
-7. verify what is there, before a reader sees it  `lakehouse.verify`
+7. verify what is there, before a reader sees it  `lakehouse.confirm`, `lakehouse.row_proof`
 8. claim the receipt                              `lakehouse.receipt`
 9. publish the root                               `lakehouse.publish`
 
@@ -26,10 +26,11 @@ from datetime import UTC, datetime
 
 from lakehouse import bandwidth
 from lakehouse import receipt as receipts_of
-from lakehouse.claim import Done, Run, claim
+from lakehouse.claim import Done, Run, claim, root_of
 from lakehouse.config import Settings, load
+from lakehouse.confirm import confirm, refuse_changed
 from lakehouse.connect import Access
-from lakehouse.errors import Config, Conflict, NotFound, Unsupported, Verification
+from lakehouse.errors import Config, Conflict, NotFound, Verification
 from lakehouse.memory import memory_of
 from lakehouse.options import Options
 from lakehouse.pending import Pending
@@ -38,12 +39,15 @@ from lakehouse.progress import Progress, ProgressEvent, silent
 from lakehouse.publish import intended, keep_times, publish
 from lakehouse.receipt import Chain, Level, Receipt, lowest
 from lakehouse.replica import Replica, open_replica
+from lakehouse.report import Finding, Report
 from lakehouse.result import SyncResult, result_of
+from lakehouse.row_proof import compare_rows, refuse_unreadable
+from lakehouse.row_record import RowRecord, check_versions
 from lakehouse.spool import Spool, records
-from lakehouse.table import Held, TableVersion, Written
+from lakehouse.table import Held, Staged, TableVersion, Written
 from lakehouse.target_state import TargetState, holds
 from lakehouse.transfer import transfer
-from lakehouse.verify import Finding, Report, confirm, refuse_changed
+from lakehouse.unpublished import Unpublished
 
 __all__ = ["Options", "SyncResult", "plan", "replicate", "sync"]
 
@@ -64,6 +68,7 @@ def sync(
     history: str = "all",
     skip_broken_history: bool = False,
     register: str | None = None,
+    versions: str = "latest",
     workers: int = 16,
     memory: str = "256M",
     bwlimit: str = "off",
@@ -81,6 +86,7 @@ def sync(
     options = Options(
         version, level, checksum, delete, in_place, workers, memory_of(memory), Access(retries, bandwidth.limits(bwlimit)),
         tuple((maps or {}).items()), tuple(allow_external), location, history, skip_broken_history, register,
+        check_versions(versions),
     )  # fmt: skip
     replica = open_replica(source, target, format, settings or load(), options=options)
     return _Run(replica, options, progress, started=started).run()
@@ -102,6 +108,7 @@ def plan(
     history: str = "all",
     skip_broken_history: bool = False,
     register: str | None = None,
+    versions: str = "latest",
     settings: Settings | None = None,
     progress: Progress = silent,
 ) -> Plan:
@@ -109,6 +116,7 @@ def plan(
     options = Options(
         version, level, checksum, delete, in_place, maps=tuple((maps or {}).items()), external=tuple(allow_external),
         location=location, history=history, skip_broken_history=skip_broken_history, register=register,
+        versions=check_versions(versions),
     )  # fmt: skip
     return _Run(open_replica(source, target, format, settings or load(), options=options), options, progress).planned()[0]
 
@@ -163,8 +171,9 @@ class _Run:
             metadata += state.metadata_found(plan.version, staged, [written, metadata])
         written.extend(metadata)
         proven, again = self._verify(plan, state, written)
+        rows = self._verify_rows(plan, staged)
         self.replica.format.recheck(self.replica.source, plan.version)
-        receipt, sha256 = self._claim(plan, Done(staged, proven, again, missing))
+        receipt, sha256 = self._claim(plan, Done(staged, proven, again, missing, rows))
         publish(target, staged.publications, self.progress)
         keep_times(target, itertools.chain(metadata, again, intended(staged.publications)))
         self._register(receipt.root.path)
@@ -178,7 +187,7 @@ class _Run:
             return False
         receipt, sha256 = self.replica.latest
         asked = self._version_asked in (None, receipt.version) and not self.options.checksum
-        if not asked or lowest(receipt.proof, self.options.level) != self.options.level:
+        if not asked or not receipts_of.proves(receipt, self.options.level, self.options.versions):
             return False
         if self.replica.terms is not None and receipt.terms != self.replica.terms.digest():
             return False
@@ -197,12 +206,12 @@ class _Run:
     def planned(self) -> tuple[Plan, TargetState]:
         """Steps 2 to 4: pin, read what the target has, compare. Raises before anything is written."""
         replica, options = self.replica, self.options
-        if options.level == "rows":
-            raise Unsupported("--level rows is not offered yet: bytes is the strongest proof of this version")
         if replica.format.receipts_inside and (options.in_place or options.delete):
             raise Config(f"--in-place and --delete are for plain files; {replica.source.url} is a {replica.format.name} table")
         self.progress(ProgressEvent("pin", message=replica.source.url))
         version = replica.format.pin(replica.source, self._version_asked, replica.terms)
+        if options.level == "rows":
+            refuse_unreadable(replica.format, (replica.source, version))
         self.chain = receipts_of.read_chain(replica.receipts)
         hashed, anew = self._looks_again()
         state = TargetState.of(replica, self.chain)
@@ -234,7 +243,7 @@ class _Run:
                 delete=options.delete,
                 checksum=hashed,
             )
-        if options.level == "bytes" and not replica.target.traits.confirms_put:
+        if options.object_level == "bytes" and not replica.target.traits.confirms_put:
             plan.read_back_bytes = plan.copy.bytes
         return plan, state
 
@@ -266,7 +275,7 @@ class _Run:
             and not self.chain.later
             and (version.id, version.root_sha256) == (finished.version, finished.source_root.sha256)
             and (self.replica.terms is None or finished.terms == self.replica.terms.digest())
-            and lowest(finished.proof, self.options.level) == self.options.level
+            and receipts_of.proves(finished, self.options.level, self.options.versions)
         )
 
     def _is_done(self, plan: Plan) -> bool:
@@ -297,7 +306,7 @@ class _Run:
 
         Raises `Verification` with a report; nothing has been published then.
         """
-        target, level = self.replica.target, self.options.level
+        target, level = self.replica.target, self.options.object_level
         again = records()
         earlier = [*([self.chain.finished] if self.chain.finished else []), *self.chain.later]
         if any(lowest(receipt.proof, level) != level for receipt in earlier):
@@ -318,6 +327,29 @@ class _Run:
             )
         return proven, proven_again
 
+    def _verify_rows(self, plan: Plan, staged: Staged) -> list[RowRecord]:
+        """The last part of step 7, at level rows: the target's rows, as its readers are going to see them, are the source's.
+
+        Both are read from data files, each side on its own. Raises `Verification`; nothing has been published then.
+        """
+        if self.options.level != "rows":
+            return []
+        replica = self.replica
+        target = Unpublished(replica.target, staged.publications, plan.deletions)
+        root = root_of(self.chain, staged).path.rpartition("/")[2]
+        named = root if replica.format.renumbers else plan.version.id if replica.format.receipts_inside else None
+        expected, _, findings = compare_rows(
+            replica.format, (replica.source, plan.version), (target, replica.format.pin(target, named)),
+            self.options.versions, workers=self.options.workers, progress=self.progress,
+        )  # fmt: skip
+        if findings:
+            report = Report(replica.target.url, plan.format, plan.version.id, "rows", findings=findings)
+            raise Verification(
+                f"{replica.target.url}: its rows are not those of the source: {findings[0].message}; nothing was published",
+                report=report,
+            )
+        return expected
+
     def _note_damage(self, findings: list[Finding], objects: Iterable[Written]) -> None:
         """Write down which objects of ours are not what was sent, so that the next run may put them again."""
         wrong = {finding.path for finding in findings if finding.kind == "differs"}
@@ -329,7 +361,7 @@ class _Run:
 
     def _claim(self, plan: Plan, done: Done) -> tuple[Receipt, str]:
         """Step 8: see `lakehouse.claim`."""
-        return claim(Run(self.replica, self.chain, self.options.level, self.id, self.started), plan, done)
+        return claim(Run(self.replica, self.chain, self.options.level, self.options.versions, self.id, self.started), plan, done)
 
     def _register(self, root: str) -> None:
         """The last part of step 9: the catalog's entry."""

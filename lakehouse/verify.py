@@ -1,94 +1,47 @@
-"""What is proven about a target.
+"""What is proven about a replica: ``lake verify`` holds all of it against its receipts, and against the source when asked.
 
-Two callers: a sync asks whether what it just wrote is really there (`confirm`, before anything is published), and
-``lake verify`` holds a whole replica against its receipts, and against the source when asked (`audit`). Unknown is never
-proven: what could not be read is a finding of its own.
+Unknown is never proven: what could not be read is a finding of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from lakehouse import bandwidth
 from lakehouse import receipt as receipts_of
 from lakehouse.config import Settings, load
+from lakehouse.confirm import Checker
 from lakehouse.connect import Access
-from lakehouse.errors import Conflict, LakeError, NotFound, Unsupported, Verification
+from lakehouse.errors import Config, LakeError, NotFound, Unsupported, Verification
 from lakehouse.memory import memory_of
 from lakehouse.options import Options
 from lakehouse.parallel import each
-from lakehouse.plan import Counts
 from lakehouse.progress import Progress, ProgressEvent, silent
 from lakehouse.ranges import Limits, RangePool
-from lakehouse.receipt import Level, Receipt, lowest
+from lakehouse.reading.task import Point
+from lakehouse.receipt import Level, Receipt
 from lakehouse.registration import Registration
 from lakehouse.replica import open_source, open_target
+from lakehouse.report import Finding, Report
+from lakehouse.row_examples import row_examples
+from lakehouse.row_proof import Place, compare_rows, row_findings
+from lakehouse.row_record import check_versions, covers
 from lakehouse.spool import Spool, files, records, shelves
-from lakehouse.store import ObjectInfo, Store
-from lakehouse.table import TableFile, TableFormat, Terms, Written
+from lakehouse.store import Store
+from lakehouse.table import TableFile, TableFormat, TableVersion, Terms, Written
 
-__all__ = ["SIGNS", "Finding", "Report", "audit", "confirm", "refuse_changed", "verify"]
-
-SIGNS = {
-    "missing": "-",
-    "extra": "+",
-    "differs": "*",
-    "receipt": "*",
-    "unchecked": "!",
-    "history": "-",
-    "target": "!",
-    "location": "!",
-    "properties": "!",
-}
-"""rclone's sign for each kind of finding; an object that is right is ``=``."""
+__all__ = ["Rows", "audit", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong, or could not be checked (kind ``unchecked``). ``path`` is relative to the target.
+class Rows:
+    """What is asked at level rows: of which ``versions``, and how many differing rows to ``show``, found by their ``key``."""
 
-    A sync also tells with them what its user must know though nothing is wrong: ``history`` (files of older versions were
-    gone at the source), ``location`` and ``properties`` (what of places could not be said the same way there), ``target`` (what
-    the target's store cannot promise).
-    """
-
-    kind: str
-    path: str
-    message: str
-
-    @property
-    def sign(self) -> str:
-        return SIGNS[self.kind]
-
-
-@dataclass(slots=True)
-class Report:
-    """What was asked, what was looked at, and what is proven. ``level`` is ``none`` as soon as there is a finding."""
-
-    target: str
-    format: str
-    version: str
-    level_asked: Level
-    level: Level = "none"
-    source_checked: bool = False
-    checked: Counts = field(default_factory=Counts)
-    findings: list[Finding] = field(default_factory=list)
-    receipt: str | None = None
-    receipt_sha256: str | None = None
-
-    @property
-    def ok(self) -> bool:
-        return not self.findings
-
-    def raise_for_findings(self) -> None:
-        """Raise `Verification` for differences, `LakeError` where something could not be checked; nothing when all is right."""
-        wrong = [finding for finding in self.findings if finding.kind != "unchecked"]
-        if wrong:
-            raise Verification(f"{self.target}: {len(wrong)} finding(s), first: {wrong[0].path}: {wrong[0].message}", report=self)
-        if self.findings:
-            raise LakeError(f"{self.target}: could not check {len(self.findings)} object(s): {self.findings[0].message}")
+    versions: str = "latest"
+    key: tuple[str, ...] = ()
+    show: int = 0
 
 
 def verify(
@@ -103,6 +56,9 @@ def verify(
     workers: int = 16,
     memory: str = "256M",
     bwlimit: str = "off",
+    versions: str = "latest",
+    key: Sequence[str] = (),
+    show: int = 0,
     settings: Settings | None = None,
     progress: Progress = silent,
 ) -> Report:
@@ -110,11 +66,15 @@ def verify(
 
     ``maps`` and ``allow_external`` say where files of ``against`` lie, as in `lakehouse.sync`. ``expect_receipt`` is the SHA-256
     that an earlier sync printed: the receipt there must be that one. Differences are findings of the report
-    (`Report.raise_for_findings`), not exceptions.
-    Raises `NotFound` where no table, or neither a receipt nor a source is there, and `Unsupported` for level rows.
+    (`Report.raise_for_findings`), not exceptions. At level rows the rows of ``versions`` (``all``, ``latest``, or how many of the
+    newest) are read at the target and compared with the source's, or with those of the receipt; ``show``: how many rows that
+    differ from the source's are put into the report, found by the columns ``key``.
+    Raises `NotFound` where no table, or neither a receipt nor a source is there, `Unsupported` where rows cannot be read
+    rightly, and `Config`.
     """
-    if level == "rows":
-        raise Unsupported("--level rows is not offered yet: bytes is the strongest proof of this version")
+    rows = Rows(check_versions(versions), tuple(key), show)
+    if show and not (key and against and level == "rows"):
+        raise Config("--show needs --level rows, --against, and --key with the columns that tell rows apart")
     settings = settings or load()
     access = Access(bandwidth=bandwidth.limits(bwlimit))
     options = Options(access=access, maps=tuple((maps or {}).items()), external=tuple(allow_external))
@@ -129,92 +89,8 @@ def verify(
         against=open_source(against, settings, options) if against is not None else None,
         expect_receipt=expect_receipt,
         registration=registration,
+        rows=rows,
     )
-
-
-class _Checker:
-    """Holds single objects of one store against their records."""
-
-    def __init__(self, store: Store, level: Level, pool: RangePool) -> None:
-        self.store, self.level, self.pool = store, level, pool
-
-    def digest(self, info: ObjectInfo) -> str:
-        return self.pool.digests(self.store, info)["sha256"]
-
-    def check(self, written: Written) -> Finding | None:
-        """None when the object is there with the recorded size and, at level bytes, the recorded SHA-256."""
-        try:
-            info = self.store.head(written.path)
-        except NotFound:
-            return Finding("missing", written.path, "is not at the target")
-        if info.size != written.size:
-            return Finding("differs", written.path, f"has {info.size} bytes, recorded are {written.size}")
-        if self.level != "files" and self.digest(info) != written.sha256:
-            return Finding("differs", written.path, "its bytes do not have the recorded SHA-256")
-        return None
-
-
-def confirm(
-    target: Store, objects: Spool[Written], *, level: Level, limits: Limits, progress: Progress
-) -> tuple[Spool[Written], list[Finding]]:
-    """Check ``objects`` at the target to ``level``; gives those that are right (marked) and what is wrong.
-
-    Objects whose upload the provider confirmed are not read again. What cannot be checked raises.
-    """
-    doubtful = Counts()
-    for written in objects:
-        if not (written.confirmed or level == "none"):
-            doubtful.add(written.size)
-    progress(ProgressEvent("verify", total_objects=doubtful.files, total_bytes=doubtful.bytes))
-    if not doubtful.files:
-        return objects, []
-    right, findings = records(), list[Finding]()
-    with RangePool(limits) as pool:
-        checker = _Checker(target, level, pool)
-        waiting = _in_doubt(objects, level, right)
-        for written, outcome in each(checker.check, waiting, workers=limits.workers, stop=pool.stop):
-            if isinstance(outcome, LakeError):
-                raise outcome
-            if outcome is None:
-                right.append(replace(written, confirmed=level != "files"))
-            else:
-                findings.append(outcome)
-            progress(
-                ProgressEvent(
-                    "verify", objects=1, size=written.size, message=f"{outcome.sign if outcome else '='} {written.path}"
-                )
-            )
-    return right, findings
-
-
-def _in_doubt(objects: Iterable[Written], level: Level, right: Spool[Written]) -> Iterator[Written]:
-    """The objects that must be looked at; the others are ``right``."""
-    for written in objects:
-        if written.confirmed or level == "none":
-            right.append(written)
-        else:
-            yield written
-
-
-def refuse_changed(target: Store, events: Iterable[Written], *, limits: Limits, progress: Progress) -> None:
-    """Raise `Conflict` for a rewritten object that has other bytes than its last record in ``events``.
-
-    Such objects are adopted by what they say, which damage may not change.
-    """
-    rewritten: dict[str, Written] = {}
-    for written in events:
-        rewritten.pop(written.path, None)
-        if written.origin == "rewritten":
-            rewritten[written.path] = replace(written, confirmed=False)
-    objects = records()
-    objects.extend(rewritten.values())
-    _, findings = confirm(target, objects, level="bytes", limits=limits, progress=progress)
-    for finding in findings:
-        if finding.kind == "differs":
-            raise Conflict(
-                f"{target.url}/{finding.path}: {finding.message}: it was damaged, or changed by somebody; "
-                "remove it and run --checksum again"
-            )
 
 
 def audit(
@@ -228,10 +104,11 @@ def audit(
     against: tuple[Store, Terms | None, str | None] | None = None,
     expect_receipt: str | None = None,
     registration: Registration | None = None,
+    rows: Rows | None = None,
 ) -> Report:
     """Hold a replica against its receipts alone, and against the source ``against`` too when given.
 
-    ``registration``: the entry of a catalog's table, which says where its readers find it.
+    ``rows``: what is asked at level rows. ``registration``: the entry of a catalog's table, which says where its readers find it.
     Raises `NotFound` where there is neither a receipt nor a source to compare with.
     """
     report = Report(target.url, table_format.name, "", level)
@@ -250,19 +127,40 @@ def audit(
         report.findings.append(
             Finding("receipt", report.receipt or "_lake", f"has SHA-256 {report.receipt_sha256}, expected was {expect_receipt}")
         )
+    source = None
     if against is not None:
         root = vouching[0].root.path if vouching else table_format.pin(target, _current(registration)).root
         if vouching and against[1] is not None:
             terms = replace(against[1], skip_broken_history=vouching[0].skip_broken_history)
             against = (against[0], terms, against[2])
-        expected.extend(_held_against(report, expected, target, root, against, table_format, limits=limits))
+        source = against[0], _pinned(report, against, table_format)
+        expected.extend(_held_against(report, expected, target, root, source, table_format, limits=limits))
     _check_objects(report, target, expected, limits=limits, progress=progress)
     if report.ok:
         root = vouching[0].root.path if vouching else ""
         _check_whole(report, target, table_format, expected, root, registration, essential=vouching is None)
-    proven = level if vouching is None or against is not None else lowest(level, "bytes")
-    report.level = proven if report.ok else "none"
+    if level == "rows":
+        _check_rows(
+            report,
+            target,
+            table_format,
+            vouching[0] if vouching else None,
+            source,
+            registration,
+            rows or Rows(),
+            limits=limits,
+            progress=progress,
+        )
+    report.level = level if report.ok else "none"
     return report
+
+
+def _pinned(report: Report, against: tuple[Store, Terms | None, str | None], table_format: TableFormat) -> TableVersion:
+    """The same version at the source."""
+    source, terms, named = against
+    version = table_format.pin(source, (report.version or named) if table_format.receipts_inside else None, terms)
+    report.version = report.version or version.id
+    return version
 
 
 def _vouching(target: Store, receipts: Store, registration: Registration | None) -> tuple[Receipt, str] | None:
@@ -295,7 +193,7 @@ def _held_against(
     expected: Spool[Written],
     target: Store,
     root: str,
-    against: tuple[Store, Terms | None, str | None],
+    place: Place,
     table_format: TableFormat,
     *,
     limits: Limits,
@@ -304,15 +202,13 @@ def _held_against(
 
     Of the metadata only what any two places of one version have in common is compared: checkpoints and hints come and go.
     """
-    source, terms, named = against
-    version = table_format.pin(source, (report.version or named) if table_format.receipts_inside else None, terms)
-    report.version = report.version or version.id
+    source, version = place
     wanted, added = files(), records()
     wanted.extend(file for file in table_format.files(source, version) if file.required and not file.rewritten)
     wanted.extend(TableFile(path, 0) for path in table_format.metadata_files(source, version, essential=True))
     count = shelves(len(expected), len(wanted))
     with RangePool(limits) as pool:
-        checker = _Checker(version.as_replicated(source), "bytes", pool)
+        checker = Checker(version.as_replicated(source), "bytes", pool)
         for known_part, wanted_part in zip(expected.shelves(count), wanted.shelves(count), strict=True):
             known = {written.path: written.sha256 for written in known_part}
             paths = {file.path: file.source for file in wanted_part}
@@ -333,7 +229,7 @@ def _held_against(
     return added
 
 
-def _source_record(checker: _Checker, sources: Mapping[str, str], path: str) -> Written:
+def _source_record(checker: Checker, sources: Mapping[str, str], path: str) -> Written:
     info = checker.store.head(sources[path])
     return Written(path, info.size, checker.digest(info), "copied", source_etag=info.etag)
 
@@ -341,7 +237,7 @@ def _source_record(checker: _Checker, sources: Mapping[str, str], path: str) -> 
 def _check_objects(report: Report, target: Store, objects: Spool[Written], *, limits: Limits, progress: Progress) -> None:
     progress(ProgressEvent("verify", total_objects=len(objects), total_bytes=sum(written.size for written in objects)))
     with RangePool(limits) as pool:
-        checker = _Checker(target, report.level_asked, pool)
+        checker = Checker(target, report.level_asked, pool)
         for written, outcome in each(checker.check, objects, workers=limits.workers, stop=pool.stop):
             if isinstance(outcome, LakeError):
                 outcome = Finding("unchecked", written.path, str(outcome))
@@ -362,6 +258,53 @@ def _current(registration: Registration | None) -> str | None:
     return record.metadata_location.rpartition("/")[2] if record is not None else None
 
 
+def _check_rows(
+    report: Report,
+    target: Store,
+    table_format: TableFormat,
+    vouching: Receipt | None,
+    source: Place | None,
+    registration: Registration | None,
+    rows: Rows,
+    *,
+    limits: Limits,
+    progress: Progress,
+) -> None:
+    """Read the rows at the target, and hold them against the source's, or against those that the receipt states."""
+    if source is None and (vouching is None or not covers(vouching.row_versions, rows.versions)):
+        stated = f"of versions {vouching.row_versions} only" if vouching and vouching.row_versions else "of no rows"
+        why = f"the receipt holds a fingerprint {stated}; name the source with --against, or sync with --level rows"
+        report.findings.append(Finding("unchecked", "", why))
+        return
+    try:
+        place = target, table_format.pin(target, _named(vouching.root.path if vouching else "", registration))
+        if source is not None:
+            _, report.rows, findings = compare_rows(
+                table_format, source, place, rows.versions, workers=limits.workers, progress=progress
+            )
+            if findings and rows.show:
+                plans = [table_format.scan(*each, Point()) for each in (source, place)]
+                report.examples = row_examples(plans[0], plans[1], "newest version", rows.key, rows.show)
+        elif vouching is not None:
+            report.rows, findings = row_findings(
+                table_format, place, vouching.rows, rows.versions, workers=limits.workers, progress=progress
+            )
+    except (Config, Unsupported):
+        raise
+    except LakeError as error:
+        findings = [Finding("unchecked", "", f"the rows could not be read: {error}")]
+    report.findings += findings
+
+
+def _named(root: str, registration: Registration | None) -> str | None:
+    """The version that the target's readers see, as `TableFormat.pin` takes it. A catalog's metadata file of the same content as
+    the root is the root.
+    """
+    if registration is None:
+        return None
+    return root.rpartition("/")[2] if registration.is_at(root) else _current(registration)
+
+
 def _check_whole(
     report: Report,
     target: Store,
@@ -372,13 +315,9 @@ def _check_whole(
     *,
     essential: bool,
 ) -> None:
-    """Read the table's own metadata at the target: all that it refers to must be vouched for, and nothing else be visible.
-
-    A catalog's metadata file of the same content as the root is the root.
-    """
-    named = root.rpartition("/")[2] if registration is not None and registration.is_at(root) else _current(registration)
+    """Read the table's own metadata at the target: all that it refers to must be vouched for, and nothing else be visible."""
     try:
-        version = table_format.pin(target, named)
+        version = table_format.pin(target, _named(root, registration))
         refers = files()
         refers.extend(table_format.files(target, version))
         refers.extend(TableFile(path, 0) for path in table_format.metadata_files(target, version, essential=essential))

@@ -24,6 +24,7 @@ __all__ = [
     "MemoryOption",
     "Session",
     "VersionOption",
+    "VersionsOption",
     "WorkersOption",
     "command",
     "maps",
@@ -33,7 +34,10 @@ Level = Literal["files", "bytes", "rows"]
 FormatName = Literal["parquet", "delta", "iceberg", "files"]
 LogFormat = Literal["text", "json"]
 
-LEVEL_HELP = "How much must be proven: files (all there, right size) or bytes (SHA-256 of each); rows is not offered yet."
+LEVEL_HELP = "How much must be proven: files (all there, right size), bytes (SHA-256 of each) or rows (read on both sides)."
+VersionsOption = Annotated[
+    str, typer.Option("--versions", metavar="all|latest|N", help="Level rows: of which versions of the history, newest first.")
+]
 FormatOption = Annotated[FormatName | None, typer.Option("--format", help="The table's format; detected when left out.")]
 VersionOption = Annotated[
     str | None, typer.Option("--version", metavar="ID", help="The version: a Delta log version, an Iceberg metadata file.")

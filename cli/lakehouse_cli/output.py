@@ -36,6 +36,7 @@ __all__ = [
     "note",
     "progress",
     "redacted",
+    "shown",
     "size_text",
     "table",
 ]
@@ -110,6 +111,13 @@ def interrupting() -> None:
 
 def _event(values: dict[str, object]) -> None:
     print(json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **values}), file=sys.stderr)
+
+
+def shown(value: object) -> str:
+    """One value of a row as text: bytes in hexadecimal, what is missing as ``NULL``."""
+    if isinstance(value, bytes):
+        return f"0x{value.hex()}"
+    return "NULL" if value is None else str(value)
 
 
 def size_text(size: int) -> str:

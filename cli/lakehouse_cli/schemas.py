@@ -13,6 +13,8 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from lakehouse_cli.output import shown
+
 __all__ = ["DOCUMENTS", "Document", "publish", "published"]
 
 SCHEMA_VERSION: Final = 1
@@ -24,6 +26,7 @@ def _encodable(value: object) -> object:
 
 
 Text = Annotated[str, BeforeValidator(_encodable)]
+Shown = Annotated[Text | None, BeforeValidator(lambda value: None if value is None else shown(value))]
 Proof = Literal["none", "files", "bytes", "rows"]
 
 
@@ -56,7 +59,7 @@ class CountsModel(Model):
 
 
 class FindingModel(Model):
-    """One thing that is wrong (``missing``, ``extra``, ``differs``, ``receipt``) or could not be checked (``unchecked``)."""
+    """One thing that is wrong (``missing``, ``extra``, ``differs``, ``rows``, ``receipt``) or not known (``unchecked``)."""
 
     kind: str
     path: Text
@@ -118,8 +121,34 @@ class PlanDocument(Document):
     deletions: list[Text]
 
 
+class RowsModel(Model):
+    """The rows of one point of a table's history; ``columns``: the fingerprint of each. ``gone``: why it can no longer be
+    read.
+    """
+
+    point: str
+    rows: int
+    fingerprint: str
+    columns: dict[Text, str]
+    algorithm: str
+    reader: str
+    gone: Text
+
+
+class ExampleModel(Model):
+    """A row that differs, by its key. ``source``, ``target``: its values as text; null where that side lacks the row."""
+
+    point: str
+    key: dict[Text, Shown]
+    source: dict[Text, Shown] | None
+    target: dict[Text, Shown] | None
+
+
 class VerifyDocument(Document):
-    """``lake verify``. ``level`` is what is proven, ``level_asked`` what was to be."""
+    """``lake verify``. ``level`` is what is proven, ``level_asked`` what was to be.
+
+    ``rows`` (level rows): what was read at the target. ``examples`` (``--show``): rows that differ.
+    """
 
     command: Literal["verify"] = "verify"
     target: Text
@@ -132,6 +161,8 @@ class VerifyDocument(Document):
     findings: list[FindingModel]
     receipt: Text | None
     receipt_sha256: str | None
+    rows: list[RowsModel]
+    examples: list[ExampleModel]
 
 
 class ReplicaModel(Model):

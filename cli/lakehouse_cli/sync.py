@@ -18,6 +18,7 @@ from lakehouse_cli.options import (
     MemoryOption,
     Session,
     VersionOption,
+    VersionsOption,
     WorkersOption,
     command,
     maps,
@@ -70,6 +71,7 @@ def sync(
     history: History = "all",
     skip_broken_history: SkipBroken = False,
     register_: Register = None,
+    versions: VersionsOption = "latest",
     workers: WorkersOption = 16,
     memory: MemoryOption = "256M",
     bwlimit: BandwidthOption = "off",
@@ -93,6 +95,7 @@ def sync(
         "history": history,
         "skip_broken_history": skip_broken_history,
         "register": register_,
+        "versions": versions,
         "settings": session.settings,
     }
     if dry_run:

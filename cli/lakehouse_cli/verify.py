@@ -17,6 +17,7 @@ from lakehouse_cli.options import (
     MapOption,
     MemoryOption,
     Session,
+    VersionsOption,
     WorkersOption,
     command,
     maps,
@@ -38,11 +39,20 @@ def verify(
     ] = None,
     map_: MapOption = None,
     allow_external: ExternalOption = None,
+    versions: VersionsOption = "latest",
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="COLUMNS", help="The columns that tell rows apart, with commas between.")
+    ] = None,
+    show: Annotated[
+        int, typer.Option("--show", min=0, max=1000, metavar="N", help="Level rows: print up to N rows that differ, by --key.")
+    ] = 0,
     workers: WorkersOption = 16,
     memory: MemoryOption = "256M",
     bwlimit: BandwidthOption = "off",
 ) -> int:
     """Hold a replica against its receipts, object by object; no source is needed.
+
+    At level rows all rows are read, and held against the source's or those that the receipt states.
 
     One line for each object that is not right: - missing, + extra, * differs, ! could not be checked; with -v also = for each
     that is. Exit 4 for differences, 1 where something could not be checked.
@@ -64,9 +74,17 @@ def verify(
             workers=workers,
             memory=memory,
             bwlimit=bwlimit,
+            versions=versions,
+            key=[name.strip() for name in (key or "").split(",") if name.strip()],
+            show=show,
             settings=session.settings,
             progress=progress,
         )
+    return _told(session, report)
+
+
+def _told(session: Session, report: lakehouse.Report) -> int:
+    """Print what was found, and give the exit code."""
     exit_code = 0 if report.ok else 4 if any(finding.kind != NOT_CHECKED for finding in report.findings) else 1
     if session.json:
         from lakehouse_cli.schemas import VerifyDocument
@@ -75,6 +93,8 @@ def verify(
         return exit_code
     for finding in report.findings:
         output.line(f"{finding.sign} {finding.path}: {finding.message}" if finding.path else f"{finding.sign} {finding.message}")
+    for example in report.examples:
+        _show_example(example)
     checked = f"{report.checked.files} objects, {output.size_text(report.checked.bytes)} checked"
     if report.ok:
         output.line(f"{report.target}: {report.format} version {report.version} is proven to {report.level}; {checked}")
@@ -84,6 +104,21 @@ def verify(
     else:
         output.line(f"{report.target}: NOT proven, {len(report.findings)} object(s) are not as they must be; {checked}")
     return exit_code
+
+
+def _show_example(example: lakehouse.RowExample) -> None:
+    """A row that differs: only what is not the same, where both sides have it."""
+    named = ", ".join(f"{name}={output.shown(value)}" for name, value in example.key.items())
+    if example.source is None or example.target is None:
+        output.line(f"  {named}: only at the {'target' if example.source is None else 'source'}")
+        return
+    target = example.target
+    changed = (
+        f"{name}: {output.shown(value)} -> {output.shown(target[name])}"
+        for name, value in example.source.items()
+        if value != target[name]
+    )
+    output.line(f"  {named}: {', '.join(changed)}")
 
 
 def register(app: typer.Typer) -> None:

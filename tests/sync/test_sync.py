@@ -16,7 +16,8 @@ from lakehouse.replica import Replica
 from lakehouse.store import Buffer, ObjectInfo, Store, Traits
 from lakehouse.sync import Options, SyncResult, replicate
 from lakehouse.testing.faulty_store import Faults
-from lakehouse.verify import Report, audit
+from lakehouse.report import Report
+from lakehouse.verify import audit
 from tests.sync.places import Places, append, contents, dump, ids
 
 
@@ -198,11 +199,6 @@ def test_an_unsupported_table_is_refused_by_name_before_anything_is_written(plac
     with pytest.raises(Unsupported, match="fancy"):
         sync(places)
     assert not list(places.target.list())
-
-
-def test_rows_is_refused_until_it_can_be_proven(places: Places) -> None:
-    with pytest.raises(Unsupported, match="rows"):
-        sync(places, level="rows")
 
 
 def test_two_syncs_at_once_into_one_target_end_well(places: Places) -> None:
