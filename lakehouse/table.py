@@ -358,3 +358,9 @@ class TableFormat(Protocol):
         object that it needs, once. See `lakehouse.check`.
         """
         ...
+
+    def damaged(self, store: Store) -> Iterator[Flaw]:
+        """What is wrong with the metadata of a table that `pin` refuses with `NotFound`: the objects that are the reason, as far
+        as each shows it on its own.
+        """
+        ...

@@ -205,6 +205,12 @@ class DeltaFormat:
 
         return flaws_of(store, _delta(version))
 
+    def damaged(self, store: Store) -> Iterator[Flaw]:
+        """See `check_log.damaged_log`."""
+        from lakehouse.formats.delta.check_log import damaged_log
+
+        return damaged_log(store)
+
 
 def _states_times(version: DeltaVersion) -> bool:
     """PROTOCOL.md, "In-Commit Timestamps": whether commits state the times by which engines travel."""

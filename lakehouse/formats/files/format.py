@@ -156,6 +156,10 @@ class FilesFormat:
         """Nothing: a listing has nothing to disagree with."""
         return iter(())
 
+    def damaged(self, store: Store) -> Iterator[Flaw]:
+        """Nothing: there is no metadata."""
+        return iter(())
+
 
 def _name(path: str) -> str:
     return path.rpartition("/")[2]

@@ -175,6 +175,19 @@ class IcebergFormat:
 
         return flaws_of(store, iceberg(version))
 
+    def damaged(self, store: Store) -> Iterator[Flaw]:
+        """What the hint says, and metadata files that cannot be read; see `check_root.root_flaws`."""
+        from lakehouse.formats.iceberg.check_root import root_flaws
+
+        yield from root_flaws(store)
+        for name in metadata_listing(store):
+            path = f"{FOLDER}/{name}"
+            if path != HINT:
+                try:
+                    read_root(store, path)
+                except NotFound as error:
+                    yield Flaw("unreadable", path, str(error))
+
 
 def _table_file(version: IcebergVersion, stated: str, size: int, content: int = DATA) -> TableFile:
     read, write = version.entries.place(stated)
