@@ -1,8 +1,9 @@
 """An Iceberg catalog without a server: its tables are the folders of a warehouse, and an entry is what lies in each.
 
-``ns.t`` is the table at ``<warehouse>/ns/t``, one folder a level. Its root is the newest ``metadata/v<N>.metadata.json``. A commit
-puts ``v<N+1>`` if nothing is there, which only one of several writers can do, and then ``version-hint.text``. DuckDB and Spark
-read such a table by its place. Spec: Iceberg "File System Tables", with the conditional put of object stores for its atomic rename.
+``ns.t`` is the table at ``<warehouse>/ns/t``, one folder a level. Its root is the newest ``metadata/v<N>.metadata.json``. A
+commit puts ``v<N+1>`` if nothing is there, which only one of several writers can do, and then ``version-hint.text``. DuckDB and
+Spark read such a table by its place. Spec: Iceberg "File System Tables", with the conditional put of object stores for its
+atomic rename.
 
 In lake.toml: ``type = "storage"``, ``warehouse`` a URL or ``NAME:path``, and ``store = "NAME"`` where options are needed.
 """
@@ -24,7 +25,7 @@ from lakehouse.settings import CatalogSettings, Settings, StoreSettings
 from lakehouse.store import Store
 from lakehouse.url import Url, parse
 
-__all__ = ["StorageCatalog", "advance_hint", "current_root", "open_storage", "root_path"]
+__all__ = ["StorageCatalog", "StorageTable", "advance_hint", "current_root", "open_storage", "root_path"]
 
 _ROOT_NAME = re.compile(r"v(\d+)(?:\.gz)?\.metadata\.json(?:\.gz)?")
 _UNFIT = re.compile(r"[/\\\x00-\x1f\x7f]|^\.{1,2}$|\.$|^_lake$")
@@ -88,7 +89,7 @@ class StorageCatalog:
         """Enter a copy of the metadata file as the table's first; one of the table's own folder keeps its number."""
         store = self.table_store(identifier)
         found = current_root(store)
-        own = self._path_below(store, metadata_location)
+        own = _path_below(store, metadata_location)
         if found is not None and own == found[1]:
             return self._record(identifier, store, found[1], _read(store, found[1]))
         data = self._fetched(store, metadata_location)
@@ -99,8 +100,7 @@ class StorageCatalog:
         path = root_path(number)
         if found is None:
             self._refuse_nested(identifier)
-            self._put(store, path, _plain(data, metadata))
-            advance_hint(store, number)
+            StorageTable(store, f"{self.name}:{identifier}").put(number, _plain(data, metadata))
         elif not _holds(store, path, _plain(data, metadata)):
             raise Conflict(
                 f"{self.name}:{identifier} exists already with the metadata {store.url}/{found[1]}; {metadata_location} has not "
@@ -114,37 +114,11 @@ class StorageCatalog:
         """
         del metadata_location
         store = self.table_store(identifier)
-        found, path = current_root(store), self._path_below(store, expected)
-        number = _root_number(path) if path is not None else None
-        if found is None or path is None or number is None or number > found[0]:
-            raise self._moved(identifier, store, found, expected)
-        try:
-            made = _following(metadata, f"{store.url}/{path}", _read(store, path))
-        except NotFound:
-            raise self._moved(identifier, store, found, expected) from None
-        data, root = _encoded(made), root_path(number + 1)
-        if found[0] == number:
-            try:
-                self._put(store, root, data)
-            except Conflict as error:
-                if not _holds(store, root, data):
-                    raise self._moved(identifier, store, current_root(store), expected) from error
-        elif not _holds(store, root, data):
-            raise self._moved(identifier, store, found, expected)
-        advance_hint(store, number + 1)
+        root, made = StorageTable(store, f"{self.name}:{identifier}").swap(expected, metadata)
         return self._record(identifier, store, root, made)
 
     def close(self) -> None:
         """Stores hold no connection that needs an end."""
-
-    def _put(self, store: Store, path: str, data: bytes) -> None:
-        """The commit. A lost reply is settled by `RetryingStore`, which reads back."""
-        if not self._warehouse.traits.conditional_put:
-            raise Unsupported(
-                f"catalog {self.name}: {self._warehouse.url} has no conditional put, so one of two writers would erase the other's "
-                "commit; use a store that has it, or a catalog of another type"
-            )
-        store.put(path, data, size=len(data), if_absent=True)
 
     def _refuse_nested(self, identifier: str) -> None:
         """A table within the folder of another one would be taken for that one's files."""
@@ -156,13 +130,6 @@ class StorageCatalog:
                     "choose another name"
                 )
 
-    def _moved(self, identifier: str, store: Store, found: tuple[int, str] | None, expected: str) -> Conflict:
-        now = f"is at {store.url}/{found[1]}" if found is not None else "is gone"
-        return Conflict(
-            f"{self.name}:{identifier} {now}, not at {expected} any more: another writer committed or dropped it there; nothing "
-            "was overwritten"
-        )
-
     def _record(self, identifier: str, store: Store, path: str, metadata: Mapping[str, Any]) -> TableRecord:
         uuid = metadata.get("table-uuid")
         location = metadata.get("location")
@@ -171,15 +138,11 @@ class StorageCatalog:
         text = identifier_text(_table_parts(identifier))
         return TableRecord(text, f"{store.url}/{path}", location, None if uuid is None else str(uuid))
 
-    def _path_below(self, store: Store, address: str) -> str | None:
-        """The path of ``address`` in the table's folder, or None for what lies elsewhere."""
-        folder, stated = canonical(store.url), canonical(address)
-        return stated[len(folder) + 1 :] if stated.startswith(f"{folder}/") else None
-
     def _fetched(self, store: Store, address: str) -> bytes:
-        own = self._path_below(store, address) or self._path_below(self._warehouse, address)
-        if own is not None:
-            return (store if self._path_below(store, address) else self._warehouse).get(own)
+        for place in (store, self._warehouse):
+            path = _path_below(place, address)
+            if path is not None:
+                return place.get(path)
         url = parse(address)
         via = self._via if self._via is not None and parse(self._via.url).scheme == url.scheme else None
         return open_at(Url(url.scheme, url.authority, url.key.rpartition("/")[0]), via).get(url.name)
@@ -191,6 +154,59 @@ class StorageCatalog:
                     f"catalog {self.name}: {part!r} cannot be the name of a folder, as tables and levels of namespaces are here"
                 )
         return parts
+
+
+class StorageTable:
+    """One table whose root is the newest ``v<N>.metadata.json`` in its folder ``store``. ``name``: how errors name it."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store, self._name = store, name
+
+    def put(self, number: int, data: bytes) -> str:
+        """Put the metadata file of that number, and the hint; the path. This is the commit: of several writers one can.
+
+        Raises `Conflict` where it is there already, `Unsupported` where a store cannot tell. A lost reply is settled by reading
+        back (`lakehouse.retry`).
+        """
+        if not self._store.traits.conditional_put:
+            raise Unsupported(
+                f"{self._name}: {self._store.url} has no conditional put, so one of two writers would erase the other's commit; "
+                "use a store that has it, or a catalog of another type"
+            )
+        self._store.put(root_path(number), data, size=len(data), if_absent=True)
+        advance_hint(self._store, number)
+        return root_path(number)
+
+    def swap(self, expected: str, metadata: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Put ``metadata`` as the file after the one at the address ``expected``; its path, and its content.
+
+        One that was put already is success. Raises `Conflict` where ``expected`` is not the newest.
+        """
+        store, path = self._store, _path_below(self._store, expected)
+        found, number = current_root(store), None if path is None else _root_number(path)
+        if found is None or path is None or number is None or number > found[0]:
+            raise self._moved(found, expected)
+        try:
+            made = _following(metadata, f"{store.url}/{path}", _read(store, path))
+        except NotFound:
+            raise self._moved(found, expected) from None
+        data, root = _encoded(made), root_path(number + 1)
+        if found[0] == number:
+            try:
+                return self.put(number + 1, data), made
+            except Conflict:
+                found = current_root(store)
+        if not _holds(store, root, data):
+            raise self._moved(found, expected)
+        advance_hint(store, number + 1)
+        return root, made
+
+    def _moved(self, found: tuple[int, str] | None, expected: str) -> Conflict:
+        now = f"is at {self._store.url}/{found[1]}" if found is not None else "is gone"
+        return Conflict(
+            f"{self._name} {now}, not at {expected} any more: another writer committed or dropped it there; nothing was "
+            "overwritten"
+        )
 
 
 def root_path(number: int) -> str:
@@ -260,6 +276,12 @@ def _numbered(store: Store) -> dict[int, str]:
         if other != name:
             raise NotFound(f"{store.url}/{FOLDER}: {other} and {name} have one number, so no one can tell which is current")
     return found
+
+
+def _path_below(store: Store, address: str) -> str | None:
+    """The path of ``address`` in ``store``, or None for what lies elsewhere."""
+    folder, stated = canonical(store.url), canonical(address)
+    return stated[len(folder) + 1 :] if stated.startswith(f"{folder}/") else None
 
 
 def _root_number(path: str) -> int | None:
