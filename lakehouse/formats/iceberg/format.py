@@ -161,7 +161,7 @@ class IcebergFormat:
         """See `scan.points_of`."""
         from lakehouse.formats.iceberg.scan import points_of
 
-        return points_of(store, iceberg(version))
+        return points_of(iceberg(version))
 
     def scan(self, store: Store, version: TableVersion, point: Point) -> ScanPlan:
         """See `scan.plan_scan`."""

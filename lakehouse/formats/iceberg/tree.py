@@ -14,7 +14,7 @@ from lakehouse.formats.iceberg.version import IcebergVersion
 from lakehouse.parallel import WINDOW_PER_WORKER, every
 from lakehouse.store import Store
 
-__all__ = ["POSITION_DELETES", "Growth", "growth", "live_entries", "live_entries_in", "read_manifest", "readers"]
+__all__ = ["POSITION_DELETES", "Growth", "growth", "live_entries", "live_entries_in", "manifests_of", "read_manifest", "readers"]
 
 POSITION_DELETES = 1
 _HELD_BYTES = 64 * 2**20
@@ -49,7 +49,7 @@ def growth(
     known = held.manifests(new) if held is not None and new else {}
     found = Growth(lists=[snapshot.manifest_list for snapshot in new if snapshot.manifest_list is not None])
     found.replaced = set(known)
-    named = every(lambda snapshot: _named(store, version, snapshot), new, workers=_WORKERS)
+    named = every(lambda snapshot: manifests_of(store, version, snapshot), new, workers=_WORKERS)
     for _, manifests in named:
         for manifest in manifests:
             address = version.locations.address(manifest.path)
@@ -64,8 +64,11 @@ def growth(
     return found
 
 
-def _named(store: Store, version: IcebergVersion, snapshot: Snapshot) -> list[ManifestFile]:
-    """The manifests of one snapshot."""
+def manifests_of(store: Store, version: IcebergVersion, snapshot: Snapshot, *, in_full: bool = False) -> list[ManifestFile]:
+    """The manifests of one snapshot; ``in_full``: as `read_list` has it.
+
+    Raises `NotFound` for a list that is gone, cut or damaged, `Unsupported` for encrypted manifests.
+    """
     if snapshot.manifest_list is None:
         return [ManifestFile(path, 0, 0, None, False) for path in snapshot.manifests]
     place = version.locations.read(snapshot.manifest_list)
@@ -76,7 +79,7 @@ def _named(store: Store, version: IcebergVersion, snapshot: Snapshot) -> list[Ma
             f"{version.where}: the manifest list of snapshot {snapshot.id} is missing ({error}); "
             "an older snapshot can be left out with --skip-broken-history"
         ) from error
-    found = read_list(data, f"{store.url}: {place}")
+    found = read_list(data, f"{store.url}: {place}", in_full=in_full)
     if snapshot.has_files and not found:
         raise NotFound(
             f"{version.where}: the manifest list of snapshot {snapshot.id} names no manifest, its summary says that it "
