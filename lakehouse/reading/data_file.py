@@ -1,0 +1,320 @@
+"""One way to open a data file of a store, or a delete file: its fields, with their ids, and its rows in batches.
+
+Columns are asked for by *leaves*: what remains when structs, lists and maps are taken apart, numbered in the file's order from 0.
+Parquet stores each leaf on its own, so a nested field is read without its siblings; other formats give whole top-level columns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lakehouse.errors import NotFound, Unsupported
+from lakehouse.reading.task import FileFormat
+from lakehouse.store import ObjectFile, Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["BATCH_ROWS", "DataFile", "FileField", "ParquetDataFile", "fields_of", "open_data_file", "unreadable"]
+
+BATCH_ROWS = 1 << 16
+"""The most rows of one batch; fewer where they are wide."""
+
+WHOLE_BYTES = 1 << 20
+"""An object up to this size is read by one request."""
+
+AHEAD_BYTES = 32 << 20
+"""What is read of neighbouring row groups before the first batch of them; a larger row group is read piece by piece."""
+
+PIECE_BYTES = 1 << 20
+_LEAST_ROWS = 64
+_SUMMED_LEAVES = 64
+_ID_KEYS = (b"PARQUET:field_id", b"iceberg.id")
+
+
+@dataclass(frozen=True, slots=True)
+class FileField:
+    """A field of a file's schema: a column, or what is inside of one. ``leaves``: the numbers of those that make it up.
+
+    ``children`` are the fields of a struct, the element of a list, key and value of a map.
+    """
+
+    name: str
+    type: pa.DataType
+    field_id: int | None
+    leaves: range
+    children: tuple[FileField, ...] = ()
+
+    def has_ids(self) -> bool:
+        """Whether it, or anything inside, has a field id."""
+        return self.field_id is not None or any(child.has_ids() for child in self.children)
+
+
+class DataFile(Protocol):
+    """An open file. Not safe to use from several threads at once.
+
+    ``where`` is its address, for messages; ``fields`` its columns; ``group_rows`` the rows of each row group (ORC: of the whole
+    file, as one).
+    """
+
+    @property
+    def where(self) -> str: ...
+
+    @property
+    def fields(self) -> tuple[FileField, ...]: ...
+
+    @property
+    def group_rows(self) -> tuple[int, ...]: ...
+
+    def given(self, leaves: Collection[int]) -> frozenset[int]:
+        """The leaves that batches hold when ``leaves`` are asked for: at least these."""
+        ...
+
+    def batches(
+        self,
+        leaves: Collection[int],
+        groups: Sequence[int] | None = None,
+        *,
+        memory: int = AHEAD_BYTES,
+        use_threads: bool = False,
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """The rows of the row groups ``groups`` (ascending; None: all), in order, each batch with the position in
+        the file of its first row.
+
+        A batch has the columns of which a leaf was asked for, in the file's order, and of each only the leaves of `given`; no
+        column at all when ``leaves`` is empty, yet the right number of rows. It has at most `BATCH_ROWS` rows, fewer where
+        these might take more than ``memory`` bytes. ``use_threads``: columns are decoded in parallel.
+        Raises `NotFound` for a damaged file, and what the store raises.
+        """
+        ...
+
+
+def open_data_file(store: Store, path: str, size: int, file_format: FileFormat = "parquet") -> DataFile:
+    """Open the object ``path``, which has ``size`` bytes.
+
+    Raises `NotFound` where it is missing, has another size or is damaged; `Unsupported` where it uses what cannot be read
+    (encryption, a codec); what the store raises.
+    """
+    where = path if "://" in path else f"{store.url}/{path}"
+    with unreadable(where, file_format):
+        if file_format == "parquet":
+            return ParquetDataFile(where, _opened(store, path, size, where))
+        if file_format == "orc":
+            return _OrcFile(where, _opened(store, path, size, where))
+    raise Unsupported(f"{where}: data files of format {file_format!r} cannot be read; rewrite the table's data as Parquet")
+
+
+@contextlib.contextmanager
+def unreadable(where: str, file_format: str = "parquet") -> Iterator[None]:
+    """Say what Arrow says of a file as an error of ours, with its address."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowMemoryError, pa.ArrowCancelled):
+        raise
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        what = f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        if isinstance(error, pa.ArrowNotImplementedError) or "crypt" in what:
+            raise Unsupported(f"{where}: uses something of {file_format} that cannot be read ({what})") from error
+        raise NotFound(f"{where} is damaged: it cannot be read as {file_format} ({what}); restore it, then run again") from error
+
+
+def fields_of(schema: pa.Schema) -> tuple[FileField, ...]:
+    """The fields of a file's Arrow schema."""
+    numbers = itertools.count()
+    return tuple(_field(schema.field(index), numbers) for index in range(len(schema)))
+
+
+def _field(field: pa.Field, numbers: Iterator[int]) -> FileField:
+    import pyarrow.types as types
+
+    kind = field.type.storage_type if hasattr(field.type, "storage_type") else field.type
+    if types.is_map(kind):
+        inner = [kind.key_field, kind.item_field]
+    elif types.is_struct(kind):
+        inner = [kind.field(index) for index in range(kind.num_fields)]
+    elif hasattr(kind, "value_field"):
+        inner = [kind.value_field]
+    else:
+        number = next(numbers)
+        return FileField(field.name, field.type, _field_id(field), range(number, number + 1))
+    children = tuple(_field(each, numbers) for each in inner)
+    leaves = range(children[0].leaves.start, children[-1].leaves.stop) if children else range(0)
+    return FileField(field.name, field.type, _field_id(field), leaves, children)
+
+
+def _field_id(field: pa.Field) -> int | None:
+    metadata = field.metadata or {}
+    found = next((metadata[key] for key in _ID_KEYS if key in metadata), None)
+    try:
+        return None if found is None or int(found) < 0 else int(found)
+    except ValueError:
+        return None
+
+
+def _opened(store: Store, path: str, size: int, where: str) -> Any:
+    """What Arrow reads the object by."""
+    import pyarrow as pa
+
+    if size > WHOLE_BYTES:
+        return pa.PythonFile(ObjectFile(store, path, size), mode="r")
+    data = store.get(path)
+    if len(data) != size:
+        raise NotFound(f"{where} is damaged: it has {len(data)} bytes where the table states {size}; restore it, then run again")
+    return pa.BufferReader(data)
+
+
+class ParquetDataFile:
+    """Row groups are read in runs of neighbours, so that batches are full and requests few where row groups are small."""
+
+    def __init__(self, where: str, source: Any) -> None:
+        import pyarrow.parquet as pq
+
+        self._where, self._source = where, source
+        self._options = {"coerce_int96_timestamp_unit": "us", "page_checksum_verification": True}
+        file = pq.ParquetFile(source, pre_buffer=True, **self._options)
+        self._reader, self.metadata = file.reader, file.metadata
+        self._fields = fields_of(file.schema_arrow)
+        groups = range(self.metadata.num_row_groups)
+        self._group_rows = tuple(self.metadata.row_group(group).num_rows for group in groups)
+        self._starts = (0, *itertools.accumulate(self._group_rows))
+        if (self._fields[-1].leaves.stop if self._fields else 0) != self.metadata.num_columns:
+            raise Unsupported(f"{where}: has a column of a kind that cannot be read (its Parquet and Arrow schemas differ)")
+
+    @property
+    def where(self) -> str:
+        return self._where
+
+    @property
+    def fields(self) -> tuple[FileField, ...]:
+        return self._fields
+
+    @property
+    def group_rows(self) -> tuple[int, ...]:
+        return self._group_rows
+
+    def given(self, leaves: Collection[int]) -> frozenset[int]:
+        return frozenset(leaves)
+
+    def batches(
+        self,
+        leaves: Collection[int],
+        groups: Sequence[int] | None = None,
+        *,
+        memory: int = AHEAD_BYTES,
+        use_threads: bool = False,
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        chosen = sorted(leaves)
+        wanted = [group for group in (range(len(self._group_rows)) if groups is None else groups) if self._group_rows[group]]
+        ahead = min(AHEAD_BYTES, memory)
+        for run, packed, plain in self._runs(wanted, chosen, ahead):
+            reader = self._reader if packed <= ahead else self._piecewise()
+            rows = self._starts[run[-1] + 1] - self._starts[run[0]]
+            width = max(plain // rows, 8 * len(chosen), 1)
+            batch_rows = max(_LEAST_ROWS, min(BATCH_ROWS, memory // width))
+            position = self._starts[run[0]]
+            with unreadable(self._where):
+                given = iter(reader.iter_batches(batch_rows, row_groups=run, column_indices=chosen, use_threads=use_threads))
+            while True:
+                with unreadable(self._where):
+                    batch = next(given, None)
+                if batch is None:
+                    break
+                yield position, batch
+                position += batch.num_rows
+            if position != self._starts[run[-1] + 1]:
+                raise NotFound(
+                    f"{self._where} is damaged: its columns have fewer rows than its footer states; restore it, then run again"
+                )
+
+    def _piecewise(self) -> Any:
+        import pyarrow.parquet as pq
+
+        return pq.ParquetFile(
+            self._source, metadata=self.metadata, pre_buffer=False, buffer_size=PIECE_BYTES, **self._options
+        ).reader
+
+    def _runs(self, groups: Sequence[int], leaves: Sequence[int], limit: int) -> Iterator[tuple[list[int], int, int]]:
+        """Neighbours of at most ``limit`` bytes in the file (or one row group), with their bytes there and decompressed."""
+        run: list[int] = []
+        packed = plain = 0
+        for group in groups:
+            here, decompressed = self._bytes(group, leaves)
+            if run and (group != run[-1] + 1 or packed + here > limit):
+                yield run, packed, plain
+                run, packed, plain = [], 0, 0
+            run.append(group)
+            packed += here
+            plain += decompressed
+        if run:
+            yield run, packed, plain
+
+    def _bytes(self, group: int, leaves: Sequence[int]) -> tuple[int, int]:
+        found = self.metadata.row_group(group)
+        if len(leaves) > _SUMMED_LEAVES:
+            return found.total_byte_size, found.total_byte_size
+        columns = [found.column(leaf) for leaf in leaves]
+        return sum(each.total_compressed_size for each in columns), sum(each.total_uncompressed_size for each in columns)
+
+
+class _OrcFile:
+    """Read a stripe at a time; of a column whose name cannot be told from a path in others, with all columns."""
+
+    def __init__(self, where: str, source: Any) -> None:
+        from pyarrow import orc
+
+        self._where, self._file = where, orc.ORCFile(source)
+        self._fields = fields_of(self._file.schema)
+        self._group_rows = (self._file.nrows,)
+
+    @property
+    def where(self) -> str:
+        return self._where
+
+    @property
+    def fields(self) -> tuple[FileField, ...]:
+        return self._fields
+
+    @property
+    def group_rows(self) -> tuple[int, ...]:
+        return self._group_rows
+
+    def given(self, leaves: Collection[int]) -> frozenset[int]:
+        asked = self._asked(leaves)
+        return frozenset(leaf for index in asked for leaf in self._fields[index].leaves)
+
+    def batches(
+        self,
+        leaves: Collection[int],
+        groups: Sequence[int] | None = None,
+        *,
+        memory: int = AHEAD_BYTES,
+        use_threads: bool = False,  # noqa: ARG002
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        if groups is not None and not groups:
+            return
+        asked = self._asked(leaves)
+        names = [self._fields[index].name for index in asked]
+        selected = None if any("." in field.name for field in self._fields) else names
+        position = 0
+        for stripe in range(self._file.nstripes):
+            with unreadable(self._where, "orc"):
+                whole = self._file.read_stripe(stripe, columns=selected or None)
+            kept = whole.select(asked if selected is None or not selected else names)
+            rows = max(_LEAST_ROWS, min(BATCH_ROWS, memory // max(1, kept.nbytes // max(1, kept.num_rows))))
+            for start in range(0, kept.num_rows, rows):
+                yield position + start, kept.slice(start, rows)
+            position += kept.num_rows
+        if position != self._file.nrows:
+            raise NotFound(
+                f"{self._where} is damaged: its stripes have {position} rows where its footer states {self._file.nrows}"
+            )
+
+    def _asked(self, leaves: Collection[int]) -> list[int]:
+        chosen = set(leaves)
+        return [index for index, field in enumerate(self._fields) if chosen.intersection(field.leaves)]
