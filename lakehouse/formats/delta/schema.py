@@ -50,6 +50,13 @@ class DeltaSchema:
     refused: Mapping[str, str]
 
 
+class _Mapping(NamedTuple):
+    """``mode``: of column mapping. ``shredded``: whether data files may hold variants in pieces."""
+
+    mode: str
+    shredded: bool
+
+
 class _Refused(Exception):
     """A type, somewhere in a column, that a scan cannot give."""
 
@@ -61,6 +68,7 @@ def read_schema(where: str, metadata: Mapping[str, Any], protocol: Mapping[str, 
     column mapping that is not known.
     """
     mode = _mode(where, metadata, protocol)
+    mapping = _Mapping(mode, any(name.startswith("variantShredding") for name in protocol.get("readerFeatures") or ()))
     try:
         stated = json.loads(metadata.get("schemaString") or '{"type": "struct", "fields": []}')["fields"]
         partitions = {str(name).lower() for name in metadata.get("partitionColumns") or ()}
@@ -68,7 +76,7 @@ def read_schema(where: str, metadata: Mapping[str, Any], protocol: Mapping[str, 
         for field in stated:
             name, partition = str(field["name"]), str(field["name"]).lower() in partitions
             try:
-                found = _field(where, field, mode)
+                found = _field(where, field, mapping)
             except _Refused as why:
                 refused[name] = str(why)
                 found = _unreadable(name)
@@ -102,12 +110,12 @@ def _physical(where: str, field: Mapping[str, Any]) -> str:
     return name
 
 
-def _field(where: str, field: Mapping[str, Any], mode: str) -> ReadField:
+def _field(where: str, field: Mapping[str, Any], mapping: _Mapping) -> ReadField:
     """One field of a struct. Raises `_Refused`."""
     name, nullable = str(field["name"]), bool(field.get("nullable", True))
-    kind, children = _type(where, field["type"], mode)
-    if mode != "id":
-        names = (name,) if mode == "none" else (_physical(where, field),)
+    kind, children = _type(where, field["type"], mapping)
+    if mapping.mode != "id":
+        names = (name,) if mapping.mode == "none" else (_physical(where, field),)
         return ReadField(name, kind, nullable, names=names, children=children)
     number = (field.get("metadata") or {}).get(f"{_MAPPING}.id")
     if not isinstance(number, int):
@@ -115,29 +123,31 @@ def _field(where: str, field: Mapping[str, Any], mode: str) -> ReadField:
     return ReadField(name, kind, nullable, field_id=number, children=children)
 
 
-def _type(where: str, stated: Any, mode: str) -> tuple[pa.DataType, tuple[ReadField, ...]]:
+def _type(where: str, stated: Any, mapping: _Mapping) -> tuple[pa.DataType, tuple[ReadField, ...]]:
     """The Arrow type, and the fields inside of it. Raises `_Refused`."""
     import pyarrow as pa
 
+    if stated == "variant":
+        return _variant(mapping)
     if not isinstance(stated, dict):
         return _primitive(str(stated)), ()
     kind = stated.get("type")
     if kind == "struct":
-        children = tuple(_field(where, field, mode) for field in stated["fields"])
+        children = tuple(_field(where, field, mapping) for field in stated["fields"])
         return pa.struct([pa.field(child.name, child.type, child.nullable) for child in children]), children
     if kind == "array":
-        element = _inner(where, "element", stated["elementType"], mode, nullable=bool(stated.get("containsNull", True)))
+        element = _inner(where, "element", stated["elementType"], mapping, nullable=bool(stated.get("containsNull", True)))
         return pa.list_(pa.field("element", element.type, element.nullable)), (element,)
     if kind == "map":
-        key = _inner(where, "key", stated["keyType"], mode, nullable=False)
-        value = _inner(where, "value", stated["valueType"], mode, nullable=bool(stated.get("valueContainsNull", True)))
+        key = _inner(where, "key", stated["keyType"], mapping, nullable=False)
+        value = _inner(where, "value", stated["valueType"], mapping, nullable=bool(stated.get("valueContainsNull", True)))
         return pa.map_(key.type, pa.field("value", value.type, value.nullable)), (key, value)
     raise _Refused(f"its type {kind!r} is not known to this version of lake")
 
 
-def _inner(where: str, name: str, stated: Any, mode: str, *, nullable: bool) -> ReadField:
+def _inner(where: str, name: str, stated: Any, mapping: _Mapping, *, nullable: bool) -> ReadField:
     """The element of a list, the key or value of a map: found by its place, whatever a file calls it."""
-    kind, children = _type(where, stated, mode)
+    kind, children = _type(where, stated, mapping)
     return ReadField(name, kind, nullable, names=(name,), children=children)
 
 
@@ -158,11 +168,21 @@ def _primitive(stated: str) -> pa.DataType:
             return pa.decimal128(precision, scale)
     if _TEXT.fullmatch(stated) or _COLLATED.fullmatch(stated):
         return pa.string()
-    if stated == "variant":
-        raise _Refused("variants have many encodings of one value, so their rows cannot be compared")
     if stated.startswith(("geometry", "geography")):
         raise _Refused("geometries have no form of their own in Arrow")
     raise _Refused(f"its type {stated!r} is not known to this version of lake")
+
+
+def _variant(mapping: _Mapping) -> tuple[pa.DataType, tuple[ReadField, ...]]:
+    """PROTOCOL.md, "Variant data in Parquet": the two binaries that encode it, as other readers give them too."""
+    import pyarrow as pa
+
+    if mapping.shredded:
+        raise _Refused("its variants may be shredded (a part of each value has columns of its own), which cannot be put together")
+    if mapping.mode == "id":
+        raise _Refused("the parts of a variant have no ids, so they are not found under column mapping by id")
+    children = tuple(ReadField(name, pa.binary(), False, names=(name,)) for name in ("value", "metadata"))
+    return pa.struct([pa.field(child.name, child.type, child.nullable) for child in children]), children
 
 
 def _unreadable(name: str) -> ReadField:

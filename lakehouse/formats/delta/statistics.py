@@ -119,10 +119,13 @@ def _count(value: object) -> int | None:
 
 
 def _exact(constant: pa.Scalar, rows: int | None) -> ColumnBounds:
+    import pyarrow as pa
+
     if not constant.is_valid:
         return ColumnBounds(nulls=rows)
-    value = constant.as_py() if isinstance(constant.as_py(), float) else 0.0
-    return ColumnBounds(nulls=0) if value != value else ColumnBounds(constant, constant, 0)
+    if pa.types.is_floating(constant.type) and constant.as_py() != constant.as_py():
+        return ColumnBounds(nulls=0)
+    return ColumnBounds(constant, constant, 0)
 
 
 def _scalar(value: Any, kind: pa.DataType, *, upper: bool) -> pa.Scalar | None:

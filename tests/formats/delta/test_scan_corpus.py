@@ -1,0 +1,91 @@
+"""Delta tables that other engines wrote: a scan gives the rows that independent readers agree on, in every version."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from lakehouse.errors import NotFound, Unsupported
+from lakehouse.formats.delta.live import live_files
+from lakehouse.formats.delta.scan import plan_scan, points_of
+from lakehouse.reading import rows
+from lakehouse.reading.task import Point
+from tests.corpus.crh1 import crh1
+from tests.formats.replicas import DELTA, local
+
+CORPUS = Path(os.environ.get("LAKE_CORPUS") or Path(__file__).parents[3] / ".." / "shared" / "corpus").resolve()
+EXPECTED = {path.stem: json.loads(path.read_text()) for path in sorted(CORPUS.glob("expected/delta/*.json"))}
+READABLE = [
+    (name, version)
+    for name, known in EXPECTED.items()
+    if known["must"] == "replicate"
+    for version, reading in known.get("readings", {}).items()
+    if reading.get("hash")
+]
+
+pytestmark = pytest.mark.skipif(not EXPECTED, reason="the corpus is not here; LAKE_CORPUS names its folder")
+
+REFUSED = {
+    "spark-variant-stats-no-checkpoint": "column 'v' cannot be read: its variants may be shredded",
+    "spark-variant-stats-nested-no-checkpoint": "column 's' cannot be read: its variants may be shredded",
+}
+"""By table, why its rows are not given."""
+
+COMPACTED = "krs-compacted-log-files-table__compacted-log-files-table"
+"""Its compacted logs contradict its commits; what replays the commits alone (DuckDB, deltalake) is right of it."""
+
+
+def read(name: str, version: str) -> pa.Table:
+    store = local(CORPUS / "delta" / name)
+    plan = plan_scan(store, DELTA.pin(store), Point() if version == "latest" else Point(version=version))
+    return pa.Table.from_batches(rows.batches(plan), schema=rows.schema_of(plan))
+
+
+@pytest.mark.parametrize(("name", "version"), READABLE)
+def test_a_real_table_reads_as_independent_readers_read_it(name: str, version: str) -> None:
+    known = EXPECTED[name]["readings"][version]
+    if name in REFUSED:
+        with pytest.raises(Unsupported, match=REFUSED[name]):
+            read(name, version)
+        return
+    found = read(name, version)
+    assert found.num_rows == known["rows"]
+    assert crh1(found) == known["hash"], known["confidence"]
+
+
+@pytest.mark.parametrize("version", EXPECTED.get(COMPACTED, {}).get("readings", ()))
+def test_compacted_logs_are_not_believed(version: str) -> None:
+    """Delta 6: log compaction."""
+    otherwise = EXPECTED[COMPACTED]["readings"][version]["read_otherwise_by"]
+    assert otherwise["duckdb"] == otherwise["deltalake"]
+    assert crh1(read(COMPACTED, version)) == otherwise["duckdb"]["hash"]
+
+
+@pytest.mark.parametrize("name", [name for name, known in EXPECTED.items() if known["must"] == "refuse"])
+def test_a_table_that_is_not_whole_is_an_error_and_never_fewer_rows(name: str) -> None:
+    with pytest.raises((NotFound, Unsupported)):
+        read(name, "latest")
+
+
+@pytest.mark.parametrize("name", [name for name, known in EXPECTED.items() if known["must"] == "replicate"])
+def test_every_version_of_the_log_is_a_point_and_reads_or_says_what_is_gone(name: str) -> None:
+    store = local(CORPUS / "delta" / name)
+    pinned = DELTA.pin(store)
+    points = list(points_of(store, pinned))
+    assert points == [Point(version=str(n)) for n in range(pinned.span.last, pinned.span.first - 1, -1)]
+    for point in points[:12]:
+        try:
+            plan = plan_scan(store, pinned, point)
+            wanted = [field.name for field in plan.fields if field.name not in plan.refused]
+            read_rows = sum(batch.num_rows for batch in rows.batches(plan, columns=wanted))
+        except NotFound as error:
+            assert str(store.url) in str(error)
+            continue
+        live = list(live_files(store, DELTA.pin(store, point.version)))
+        if all(add.rows is not None for add in live):
+            stated = sum((add.rows or 0) - (add.vector.cardinality if add.vector else 0) for add in live)
+            assert read_rows == stated
