@@ -1,0 +1,199 @@
+"""Whether position deletes and deletion vectors delete rows that are there.
+
+Iceberg table spec, "Position Delete Files" and "Deletion Vectors". A delete may outlive the file whose rows it deletes, so a path
+that no retained snapshot knows is a flaw only where nothing can have been forgotten: where the snapshot that wrote the delete is
+retained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from lakehouse.errors import NotFound, Unsupported
+from lakehouse.formats.iceberg.avro import compile_walker, read_container
+from lakehouse.formats.iceberg.check_entries import is_vector
+from lakehouse.formats.iceberg.check_files import FORMATS, Files
+from lakehouse.formats.iceberg.check_manifests import Delete, Found
+from lakehouse.formats.iceberg.check_places import Places
+from lakehouse.formats.iceberg.check_vectors import vector_flaws
+from lakehouse.formats.iceberg.manifest import EQUALITY_DELETES
+from lakehouse.formats.iceberg.position_deletes import FILE_PATH, POS
+from lakehouse.reading.data_file import open_data_file
+from lakehouse.reading.examine import Examination, Flaw
+from lakehouse.reading.examined import data_file
+from lakehouse.reading.task import FileFormat
+from lakehouse.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Deletes"]
+
+_NAMES = {FILE_PATH: "file_path", POS: "pos"}
+
+
+@dataclass(frozen=True, slots=True)
+class Deletes:
+    """How delete files are looked at. ``found``: all that the manifests hold. ``retained``: the ids of retained snapshots."""
+
+    store: Store
+    files: Files
+    places: Places
+    found: Found
+    retained: frozenset[int]
+
+    def examinations(self) -> Iterator[Flaw | Examination]:
+        """To look at each delete file, and at each file of vectors with all of its vectors.
+
+        Kinds, besides those of `Files.examination`: ``delete``, ``vector``, ``duplicate``, ``external``.
+        """
+        vectors: dict[str, list[Delete]] = {}
+        for delete in self.found.deletes:
+            if delete.path is None:
+                continue
+            if is_vector(delete.entry):
+                vectors.setdefault(delete.path, []).append(delete)
+            elif delete.entry.content == EQUALITY_DELETES:
+                yield self.files.examination(delete.entry, delete.path, delete.by)
+            else:
+                yield Examination(delete.path, partial(self._positions, delete))
+        yield from self._two_vectors()
+        for path, those in vectors.items():
+            yield Examination(path, partial(self._vectors, path, those))
+
+    def _two_vectors(self) -> Iterator[Flaw]:
+        """A snapshot has one vector for a data file at most."""
+        seen: dict[str, tuple[int, str]] = {}
+        for delete in self.found.deletes:
+            named = delete.entry.referenced_data_file
+            if not is_vector(delete.entry) or named is None:
+                continue
+            snapshots, by = seen.get(named, (0, delete.by))
+            if snapshots & delete.snapshots:
+                yield Flaw("duplicate", delete.by, f"has a second vector for {named}, besides one of {by}")
+            seen[named] = snapshots | delete.snapshots, by
+
+    def _vectors(self, path: str, deletes: Sequence[Delete], _deep: bool) -> list[Flaw]:
+        flaws = vector_flaws(self.store, path, [delete.entry for delete in deletes], self._rows_of)
+        for delete in deletes:
+            named = delete.entry.referenced_data_file
+            if named is not None:
+                flaws += self._target(path, delete, named)
+        return flaws
+
+    def _rows_of(self, stated: str) -> int | None:
+        known = self.found.files.get(stated)
+        return known.rows if known is not None else None
+
+    def _target(self, path: str, delete: Delete, stated: str) -> list[Flaw]:
+        """What is wrong with a path of which rows are deleted."""
+        if stated in self.found.files or stated in self.found.gone:
+            return []
+        _, flaws = self.places.file(stated, path)
+        if not flaws and delete.entry.snapshot_id in self.retained:
+            text = f"deletes rows of {stated}, which no snapshot reads: if it is spelled otherwise, they come back"
+            flaws = [Flaw("delete", path, text)]
+        return flaws
+
+    def _positions(self, delete: Delete, deep: bool) -> list[Flaw]:
+        path, entry = str(delete.path), delete.entry
+        if entry.file_format not in FORMATS:
+            raise Unsupported(f"{path}: holds position deletes as {entry.file_format}, which are not known")
+        kind = cast("FileFormat", entry.file_format)
+        flaws = data_file(self.store, path, entry.size, kind, entry.rows, deep=deep)
+        if any(flaw.kind in ("missing", "size", "unreadable") for flaw in flaws):
+            return flaws
+        try:
+            columns = _avro_columns(self.store, path) if kind == "avro" else _columns(self.store, path, entry.size, kind)
+        except (NotFound, ValueError) as error:
+            return [*flaws, Flaw("unreadable", path, str(error))]
+        return flaws + self._deleted(path, delete, *columns)
+
+    def _deleted(self, path: str, delete: Delete, paths: pa.Array, positions: pa.Array) -> list[Flaw]:
+        import pyarrow.compute as pc
+
+        if paths.null_count or positions.null_count:
+            return [Flaw("delete", path, "has a null among its paths or positions")]
+        encoded = paths.dictionary_encode()
+        named, flaws = encoded.dictionary.to_pylist(), list[Flaw]()
+        flaws += _order(path, encoded, named, positions)
+        flaws += _entry(path, delete, sorted(named, key=str.encode))
+        for number, stated in enumerate(named):
+            flaws += self._target(path, delete, stated)
+            own = positions.filter(pc.call_function("equal", [encoded.indices, number]))
+            span: dict[str, Any] = pc.call_function("min_max", [own]).as_py()
+            rows = self._rows_of(stated)
+            if span["min"] < 0 or (rows is not None and span["max"] >= rows):
+                there = f"which has {rows} rows" if rows is not None else "of which rows are counted from 0"
+                flaws.append(Flaw("delete", path, f"deletes the rows {span['min']} to {span['max']} of {stated}, {there}"))
+        return flaws
+
+
+def _columns(store: Store, path: str, size: int, kind: FileFormat) -> tuple[pa.Array, pa.Array]:
+    """Paths, as text, and positions."""
+    import pyarrow as pa
+
+    file = open_data_file(store, path, size, kind)
+    wanted = [next((f for f in file.fields if f.field_id == key), None) for key in _NAMES]
+    fields = [
+        f or next((f for f in file.fields if f.name == name), None) for f, name in zip(wanted, _NAMES.values(), strict=True)
+    ]
+    if None in fields:
+        raise ValueError(f"has no columns {' and '.join(_NAMES.values())}: it is no file of position deletes")
+    there = [f for f in fields if f is not None]
+    batches = [batch for _, batch in file.batches([leaf for f in there for leaf in f.leaves])]
+    found = [
+        pa.chunked_array([batch.column(f.name) for batch in batches], f.type).cast(kind).combine_chunks()
+        for f, kind in zip(there, (pa.large_string(), pa.int64()), strict=True)
+    ]
+    return found[0], found[1]
+
+
+def _avro_columns(store: Store, path: str) -> tuple[pa.Array, pa.Array]:
+    import pyarrow as pa
+
+    header, blocks = read_container(store.get(path), path)
+    walker = compile_walker(header.schema, _NAMES)
+    at = walker.at(FILE_PATH), walker.at(POS)
+    if None in at:
+        raise ValueError(f"has no fields {' and '.join(_NAMES.values())}: it is no file of position deletes")
+    paths, positions = list[str](), list[int]()
+    for block in blocks:
+        for spans in walker.records(block, path):
+            paths.append(walker.decode(FILE_PATH, block.data, spans[at[0] or 0]))
+            positions.append(walker.decode(POS, block.data, spans[at[1] or 0]))
+    return pa.array(paths, pa.large_string()), pa.array(positions, pa.int64())
+
+
+def _order(path: str, encoded: Any, named: list[str], positions: pa.Array) -> list[Flaw]:
+    """Rows are sorted by path and position."""
+    import numpy as np
+
+    ranks = np.empty(len(named), np.int64)
+    ranks[sorted(range(len(named)), key=lambda number: named[number].encode())] = np.arange(len(named))
+    rank, pos = ranks[encoded.indices.to_numpy()], positions.to_numpy()
+    falls = (rank[1:] < rank[:-1]) | ((rank[1:] == rank[:-1]) & (pos[1:] < pos[:-1]))
+    if not falls.any():
+        return []
+    return [Flaw("delete", path, f"is not sorted by file_path and pos from row {int(falls.argmax()) + 1} on")]
+
+
+def _entry(path: str, delete: Delete, named: list[str]) -> list[Flaw]:
+    """The manifest says of which data files the rows are: by referenced_data_file, and by the bounds of file_path."""
+    entry, flaws = delete.entry, list[Flaw]()
+    referenced = entry.referenced_data_file
+    if referenced is not None and any(stated != referenced for stated in named):
+        flaws.append(Flaw("delete", path, f"deletes rows of {named[0]}, {delete.by} says that all are of {referenced}"))
+    lower, upper = _bound(entry.lower_bounds), _bound(entry.upper_bounds)
+    if named and lower is not None and named[0].encode() < lower:
+        flaws.append(Flaw("bounds", path, f"deletes rows of {named[0]}, below the bound {lower!r} that {delete.by} states"))
+    if named and upper is not None and named[-1].encode() > upper:
+        flaws.append(Flaw("bounds", path, f"deletes rows of {named[-1]}, above the bound {upper!r} that {delete.by} states"))
+    return flaws
+
+
+def _bound(bounds: Mapping[int, bytes]) -> bytes | None:
+    return bounds.get(FILE_PATH)

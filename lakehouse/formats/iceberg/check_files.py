@@ -1,0 +1,178 @@
+"""Whether a data file, or a file of equality deletes, is the one that its manifest entry was written for.
+
+Iceberg table spec, "Data File Fields" and "Column Projection". What the footer says of each column is held against the counts and
+bounds of the entry: another file under that name, even of the same size, hardly ever has the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+from lakehouse.formats.iceberg.check_values import Column, Value, bound_value, partition_value
+from lakehouse.formats.iceberg.entries import DataFile
+from lakehouse.formats.iceberg.manifest import EQUALITY_DELETES
+from lakehouse.formats.iceberg.partitioning import PartitionSpec
+from lakehouse.reading.examine import Examination, Flaw
+from lakehouse.reading.examined import data_file, object_size
+from lakehouse.reading.footer import Footer, LeafFacts
+from lakehouse.reading.task import FileFormat
+from lakehouse.store import Store
+
+__all__ = ["FORMATS", "Files"]
+
+FORMATS = ("parquet", "orc", "avro")
+_KINDS = {
+    "boolean": ("boolean",),
+    "integer": ("int", "long"),
+    "date": ("date",),
+    "time": ("time",),
+    "timestamp": ("timestamp", "timestamptz", "timestamp_ns", "timestamptz_ns"),
+    "float": ("float", "double"),
+    "text": ("string",),
+    "binary": ("binary", "uuid"),
+}
+"""Kinds of columns in files, and the types of columns of which bounds compare with theirs as they are."""
+_MICROS, _NANOS = 10**6, 10**9
+_CUT_FROM, _CHARACTER_BYTES = 16, 4
+"""No writer cuts bounds of text and bytes in footers shorter than that; the last character of an upper one is raised then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """How files of the table are looked at. ``mapped``: the table says by which names files without ids are read."""
+
+    store: Store
+    columns: Mapping[int, Column]
+    specs: Mapping[int, PartitionSpec]
+    mapped: bool
+
+    def examination(self, entry: DataFile, path: str, by: str) -> Examination:
+        """To look at the file of ``entry`` at ``path``; ``by``: the manifest that names it.
+
+        Kinds: ``missing``, ``size``, ``unreadable``, ``rows``, ``schema``, ``counts``, ``bounds``, ``partition``.
+        """
+        return Examination(path, partial(self._look, entry, path, by))
+
+    def _look(self, entry: DataFile, path: str, by: str, deep: bool) -> list[Flaw]:
+        if entry.file_format not in FORMATS:
+            return object_size(self.store, path, entry.size)
+        file_format = cast("FileFormat", entry.file_format)
+        agrees = partial(self._agrees, entry, path, by)
+        return data_file(self.store, path, entry.size, file_format, entry.rows, deep=deep, agrees=agrees)
+
+    def _agrees(self, entry: DataFile, path: str, by: str, footer: Footer) -> Iterator[Flaw]:
+        for kind, text in self._differences(entry, footer):
+            yield Flaw(kind, path, f"{text} ({by})")
+
+    def _differences(self, entry: DataFile, footer: Footer) -> Iterator[tuple[str, str]]:
+        yield from self._ids(entry, footer)
+        starts = footer.row_groups
+        strange = [offset for offset in entry.split_offsets if offset not in starts] if starts else []
+        if strange:
+            yield "counts", f"has row groups at {list(starts[:8])}, its manifest has split offsets {strange[:8]}"
+        leaves = {leaf.field_id: leaf for leaf in footer.leaves if leaf.field_id is not None}
+        if len(leaves) == sum(leaf.field_id is not None for leaf in footer.leaves):
+            for number, leaf in leaves.items():
+                column = self.columns.get(number)
+                if column is not None:
+                    yield from _counts(entry, leaf, column)
+                    yield from _bounds(entry, leaf, column)
+            yield from self._partition(entry, leaves, footer)
+
+    def _ids(self, entry: DataFile, footer: Footer) -> Iterator[tuple[str, str]]:
+        """Columns are found by their ids; in files that have none by the names that the table maps."""
+        if not footer.ids:
+            return
+        ids = {number for number in footer.ids.values() if number is not None}
+        inner = ids | {leaf.field_id for leaf in footer.leaves}
+        if inner <= {None}:
+            if not self.mapped:
+                yield "schema", "has no field ids, and the table maps no names: readers cannot tell its columns"
+            return
+        if ids and ids.isdisjoint(self.columns):
+            yield "schema", f"has the field ids {sorted(ids)[:8]}: no column of the table is among them"
+        lacking = [number for number in entry.equality_ids if number not in inner]
+        if entry.content == EQUALITY_DELETES and lacking:
+            yield "schema", f"deletes by the fields {lacking}, which it does not hold"
+
+    def _partition(self, entry: DataFile, leaves: Mapping[Any, LeafFacts], footer: Footer) -> Iterator[tuple[str, str]]:
+        """All rows have the identity partition's value, where the file holds the column."""
+        for field, stated in zip(self.specs[entry.spec_id].fields, entry.partition, strict=False):
+            leaf, column = leaves.get(field.source_ids[0]), self.columns.get(field.source_ids[0])
+            if field.transform != "identity" or leaf is None or column is None or not column.plain or not footer.rows:
+                continue
+            if (stated is None) != (leaf.nulls == leaf.values) and leaf.nulls is not None:
+                yield "partition", f"has {leaf.nulls} nulls of {column.name} in {leaf.values} rows, its partition is {stated!r}"
+            if stated is None or leaf.lower is None or leaf.upper is None or not _comparable(leaf, column):
+                continue
+            try:
+                value = partition_value(column.type, stated)
+            except ValueError:
+                continue  # the manifest's flaw
+            if _below(leaf.lower, value, leaf, column) or _below(value, leaf.upper, leaf, column, swapped=True):
+                yield "partition", f"has {column.name} from {leaf.lower!r} to {leaf.upper!r}, its partition is {stated!r}"
+
+
+def _counts(entry: DataFile, leaf: LeafFacts, column: Column) -> Iterator[tuple[str, str]]:
+    if not column.plain:
+        return
+    values, nulls = entry.value_counts.get(column.id), entry.null_counts.get(column.id)
+    if values is not None and values != leaf.values:
+        yield "counts", f"has {leaf.values} values of {column.name}, its manifest says {values}"
+    if nulls is not None and leaf.nulls is not None and nulls != leaf.nulls:
+        yield "counts", f"has {leaf.nulls} nulls of {column.name}, its manifest says {nulls}"
+
+
+def _bounds(entry: DataFile, leaf: LeafFacts, column: Column) -> Iterator[tuple[str, str]]:
+    """What the footer says lies within the bounds of the manifest, else readers skip the file wrongly."""
+    if not _comparable(leaf, column):
+        return
+    lower, upper = entry.lower_bounds.get(column.id), entry.upper_bounds.get(column.id)
+    try:
+        low = bound_value(column.type, lower) if lower is not None else None
+        high = bound_value(column.type, upper) if upper is not None else None
+    except ValueError:
+        return  # the manifest's flaw
+    if low is not None and leaf.lower is not None and _below(leaf.lower, low, leaf, column):
+        yield "bounds", f"has {leaf.lower!r} as {column.name}, below the lower bound {low!r} of its manifest"
+    if high is not None and leaf.upper is not None and _below(high, leaf.upper, leaf, column, swapped=True):
+        yield "bounds", f"has {leaf.upper!r} as {column.name}, above the upper bound {high!r} of its manifest"
+
+
+def _comparable(leaf: LeafFacts, column: Column) -> bool:
+    if leaf.kind == "decimal":
+        return column.type.startswith("decimal") and column.type.rstrip(")").rpartition(",")[2].strip() == str(leaf.scale)
+    if leaf.kind == "binary" and column.type.startswith("fixed"):
+        return True
+    return column.type in _KINDS.get(leaf.kind, ())
+
+
+def _below(one: Value, other: Value, leaf: LeafFacts, column: Column, *, swapped: bool = False) -> bool:
+    """Whether ``one`` is truly less than ``other``: the file's value and the manifest's, or ``swapped`` the other way round.
+
+    Times are compared in the coarser unit of both. Text and bytes may have been cut.
+    """
+    if isinstance(one, bytes) or isinstance(other, bytes):
+        if not (isinstance(one, bytes) and isinstance(other, bytes) and one < other):
+            return False
+        return not (_may_be_cut(other, one) if swapped else _may_be_cut(one, other))
+    unit = _NANOS if column.type.endswith("_ns") else _MICROS
+    if leaf.kind in ("time", "timestamp") and leaf.scale and leaf.scale != unit:
+        finest = max(unit, leaf.scale)
+        scales = (finest // unit, finest // leaf.scale) if swapped else (finest // leaf.scale, finest // unit)
+        coarse = max(scales)
+        return int(one) * scales[0] // coarse < int(other) * scales[1] // coarse
+    return one < other
+
+
+def _may_be_cut(of_file: bytes, other: bytes) -> bool:
+    """Whether the file's bound may be a longer one that its writer cut: the two differ but in its last character."""
+    shared = 0
+    for left, right in zip(of_file, other, strict=False):
+        if left != right:
+            break
+        shared += 1
+    return len(of_file) >= _CUT_FROM and shared >= len(of_file) - _CHARACTER_BYTES
