@@ -20,7 +20,7 @@ from lakehouse.formats.delta.check_checkpoint import (
 from lakehouse.formats.delta.check_crc import checksum_flaws
 from lakehouse.formats.delta.check_log import gaps
 from lakehouse.formats.delta.check_state import Facts, LogState
-from lakehouse.formats.delta.check_stats import ColumnTypes, column_types, stats_flaws
+from lakehouse.formats.delta.check_stats import ColumnTypes, column_types, statistics_of, stats_flaws
 from lakehouse.formats.delta.live import AddFile, live_files
 from lakehouse.formats.delta.log import LOG
 from lakehouse.formats.delta.present import present
@@ -28,6 +28,7 @@ from lakehouse.formats.delta.vector_bits import DeletionVector, deleted_position
 from lakehouse.formats.delta.version import DeltaVersion, commits_in_order, schema_fields
 from lakehouse.reading.examine import Examination, Flaw
 from lakehouse.reading.examined import data_file
+from lakehouse.reading.footer import Footer
 from lakehouse.store import Store
 
 __all__ = ["flaws_of"]
@@ -94,9 +95,13 @@ def _live(store: Store, version: DeltaVersion, state: LogState) -> Iterator[Exam
 
 
 def _file(store: Store, add: AddFile, types: ColumnTypes, deep: bool) -> list[Flaw]:
-    return data_file(
-        store, add.path, add.size, "parquet", add.rows, deep=deep, agrees=lambda footer: stats_flaws(add, types, footer)
-    )
+    statistics = statistics_of(add)
+    rows = statistics.get("numRecords")
+
+    def agrees(footer: Footer) -> Iterator[Flaw]:
+        return stats_flaws(add, statistics, types, footer)
+
+    return data_file(store, add.path, add.size, rows=rows if isinstance(rows, int) else None, deep=deep, agrees=agrees)
 
 
 def _vector(store: Store, path: str, vector: DeletionVector, rows: int | None, _deep: bool) -> list[Flaw]:
@@ -145,4 +150,4 @@ def _earlier(store: Store, state: LogState) -> Iterator[Examination]:
 
 
 def _older_file(store: Store, path: str, facts: Facts, deep: bool) -> list[Flaw]:
-    return data_file(store, path, facts.size, "parquet", facts.rows, deep=deep)
+    return data_file(store, path, facts.size, rows=facts.rows, deep=deep)

@@ -64,19 +64,21 @@ def facts_of(path: str, fields: dict[str, Any]) -> Facts:
     """The facts of an add of the file at ``path``."""
     size, stats, values = fields.get("size"), fields.get("stats"), fields.get("partitionValues")
     partition = hash(frozenset((key, value or None) for key, value in values.items())) if isinstance(values, dict) else None
+    known = _parsed(stats) if isinstance(stats, str) else None
+    rows = known.get("numRecords") if known is not None else None
     return Facts(
         size if isinstance(size, int) else None, fields.get("modificationTime"), fields.get("baseRowId"),
-        fields.get("defaultRowCommitVersion"), partition, hash(stats) if isinstance(stats, str) else None,
-        _rows(stats), vector_in(path, fields),
+        fields.get("defaultRowCommitVersion"), partition, hash(stats) if known is not None else None,
+        rows if isinstance(rows, int) and rows >= 0 else None, vector_in(path, fields),
     )  # fmt: skip
 
 
-def _rows(stats: object) -> int | None:
+def _parsed(stats: str) -> dict[str, Any] | None:
     try:
-        found = json.loads(stats).get("numRecords") if isinstance(stats, str) else None
-    except (ValueError, AttributeError):
+        found = json.loads(stats)
+    except ValueError:
         return None
-    return found if isinstance(found, int) and found >= 0 else None
+    return found if isinstance(found, dict) else None
 
 
 def vector_in(path: str, fields: dict[str, Any]) -> DeletionVector | None:
@@ -126,17 +128,15 @@ class LogState:
     @property
     def partition_columns(self) -> set[str]:
         """The physical names of the partition columns (PROTOCOL.md, "Column Mapping")."""
-        wanted = set(self.metadata.get("partitionColumns") or ())
+        wanted: list[str] = self.metadata.get("partitionColumns") or []
         if not wanted:
-            return wanted
+            return set()
         try:
-            fields = json.loads(self.metadata.get("schemaString") or "{}").get("fields") or ()
+            schema: list[Any] = json.loads(self.metadata.get("schemaString") or "{}").get("fields") or []
         except ValueError:
-            return wanted
-        physical = {
-            f.get("name"): (f.get("metadata") or {}).get("delta.columnMapping.physicalName", f.get("name")) for f in fields
-        }
-        return {physical.get(name, name) for name in wanted}
+            return set(wanted)
+        named = {column.get("name"): (column.get("metadata") or {}).get("delta.columnMapping.physicalName") for column in schema}
+        return {named.get(name) or name for name in wanted}
 
     def restate(self, said: LogState) -> None:
         """The state that a checkpoint says."""
@@ -279,7 +279,7 @@ def _wrong_fields(path: str, kind: str, key: str, fields: dict[str, Any], facts:
         yield Flaw("partition", path, f"the add of {file} has not just a value for each partition column ({odd})")
     elif columns and (odd := _other_folder(key, values)):
         yield Flaw("partition", path, f"the add of {file} says that {odd}, its folder says otherwise")
-    if isinstance(stats := fields.get("stats"), str) and stats and not _is_object(stats):
+    if fields.get("stats") and facts.stats is None:
         yield Flaw("log", path, f"the statistics in the add of {file} cannot be read")
 
 
@@ -296,10 +296,3 @@ def _other_folder(key: str, values: dict[str, str | None]) -> str:
             if text != (stated or ""):
                 return f"{name} is {stated!r}"
     return ""
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
-        return False

@@ -16,7 +16,7 @@ from lakehouse.formats.delta.live import AddFile
 from lakehouse.reading.examine import Flaw
 from lakehouse.reading.footer import Footer, LeafFacts
 
-__all__ = ["ColumnTypes", "column_types", "stats_flaws"]
+__all__ = ["ColumnTypes", "column_types", "statistics_of", "stats_flaws"]
 
 ColumnTypes = Mapping[str, str]
 """By the physical path of a leaf inside of structs only, dots between: its primitive type."""
@@ -47,15 +47,12 @@ def column_types(schema: Any) -> dict[str, str]:
     return found
 
 
-def stats_flaws(add: AddFile, types: ColumnTypes, footer: Footer) -> Iterator[Flaw]:
-    """What the statistics of ``add`` say that its footer does not. Kind: ``stats``.
+def stats_flaws(add: AddFile, statistics: Mapping[str, Any], types: ColumnTypes, footer: Footer) -> Iterator[Flaw]:
+    """What the ``statistics`` of ``add`` say that its footer does not. Kind: ``stats``.
 
     Without a deletion vector both tell of the same rows, so they are equal, but for what writers cut off; with one the log's tell
     of some of them.
     """
-    statistics = _statistics(add)
-    if not statistics:
-        return
     lower, upper, nulls = (_flat(statistics.get(name)) for name in ("minValues", "maxValues", "nullCount"))
     wide = add.vector is not None or statistics.get("tightBounds") is False
     for leaf in footer.leaves:
@@ -77,9 +74,10 @@ def _flaw(add: AddFile, message: str) -> Flaw:
     return Flaw("stats", add.path, f"{message} ({add.stated})")
 
 
-def _statistics(add: AddFile) -> Mapping[str, Any]:
+def statistics_of(add: AddFile) -> Mapping[str, Any]:
+    """The statistics of ``add``, decimals exact. Where a checkpoint has them as a struct, the number of rows."""
     if not isinstance(add.stats, str):
-        return {}  # of a struct, types are Arrow's and only some columns were read
+        return add.stats or {}
     try:
         found = json.loads(add.stats, parse_float=Decimal)
     except ValueError:
