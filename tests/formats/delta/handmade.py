@@ -14,11 +14,26 @@ import pyarrow.parquet as pq
 from pyroaring import BitMap64
 
 from lakehouse.formats.delta.scan import plan_scan
+from lakehouse.formats.delta.snapshot import state_at, write_checkpoint
 from lakehouse.formats.delta.vectors import z85_encode
 from lakehouse.reading.task import Point, ScanPlan
 from tests.formats.replicas import DELTA, local
+from tests.formats.spark_like import v2_checkpoint
 
-__all__ = ["MAGIC", "bitmap", "column", "commit", "mapped", "plan", "protocol", "start", "vector", "vector_file", "write_file"]
+__all__ = [
+    "MAGIC",
+    "bitmap",
+    "checkpoint",
+    "column",
+    "commit",
+    "mapped",
+    "plan",
+    "protocol",
+    "start",
+    "vector",
+    "vector_file",
+    "write_file",
+]
 
 MAGIC = (1681511377).to_bytes(4, "little")
 
@@ -121,3 +136,14 @@ def plan(folder: Path, version: int | None = None) -> ScanPlan:
     """The scan of a version (None: the newest)."""
     store = local(folder)
     return plan_scan(store, DELTA.pin(store), Point() if version is None else Point(version=str(version)))
+
+
+def checkpoint(folder: Path, form: str) -> None:
+    """A checkpoint of the newest version: ``classic``, or V2 (``json``, ``parquet``, ``classic-v2``); ``none``: none."""
+    store = local(folder)
+    pinned = DELTA.pin(store)
+    if form == "classic":
+        data = write_checkpoint("here", state_at(store, pinned))
+        (folder / "_delta_log" / f"{pinned.number:020d}.checkpoint.parquet").write_bytes(data)
+    elif form != "none":
+        v2_checkpoint(folder, "classic" if form == "classic-v2" else form)  # type: ignore[arg-type]
