@@ -1,0 +1,1 @@
+"""Writing tables: one module a format, and what they have in common: the rows, and the schema that they must have."""

@@ -1,0 +1,404 @@
+"""Writing Iceberg tables: pyiceberg makes data files and manifests, the commit is ours.
+
+A commit is a new metadata file that follows the newest: put if nothing is there (`lakehouse.storage_catalog`), or swapped in a
+catalog. When another writer was faster, manifests are made anew on top of what it left, with the same data files: no data is
+written twice and no append is lost. What the metadata says besides stays as it is, unknown keys included.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lakehouse.catalog import Catalog
+from lakehouse.errors import Config, Conflict, LakeError, NotFound, Transfer, Unsupported
+from lakehouse.formats.iceberg.root import FOLDER, first_of_catalogs, metadata_listing, number_of, parse_metadata
+from lakehouse.locations import canonical
+from lakehouse.storage_catalog import StorageTable, current_root
+from lakehouse.store import Store
+from lakehouse.writing.attempts import attempts
+from lakehouse.writing.rows import in_portions
+from lakehouse.writing.schemas import iceberg_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.table import Table, Transaction
+
+    from lakehouse.writing.iceberg_files import StoreFiles
+
+__all__ = ["ByPath", "IcebergTable", "InCatalog", "append", "create", "overwrite", "schema_of"]
+
+_NEWEST_FORMAT = 2
+_PORTION_BYTES = 256 << 20
+_CHANGED = (
+    *("last-sequence-number", "last-updated-ms", "current-snapshot-id", "refs", "snapshot-log", "metadata-log"),
+    "snapshots",
+)
+"""The keys of a metadata file that appending and overwriting change."""
+
+
+@dataclass(frozen=True, slots=True)
+class IcebergTable:
+    """The newest state of a table: ``address`` of its metadata file, and what that says."""
+
+    address: str
+    metadata: dict[str, Any]
+
+    @property
+    def location(self) -> str:
+        """Where the table says that it lies."""
+        return str(self.metadata.get("location", "")).rstrip("/")
+
+    def has_snapshot(self, number: int) -> bool:
+        """Whether a commit of that snapshot is in its history."""
+        return any(raw.get("snapshot-id") == number for raw in self.metadata.get("snapshots") or ())
+
+
+@dataclass(frozen=True, slots=True)
+class ByPath:
+    """The table in the folder ``store``, whose root is the newest ``v<N>.metadata.json``."""
+
+    store: Store
+
+    def __str__(self) -> str:
+        return self.store.url
+
+    def load(self) -> IcebergTable:
+        """Its newest state. Raises `NotFound` where no table lies, `Unsupported` for one whose commits a catalog keeps."""
+        found = current_root(self.store)
+        taken = [name for name in first_of_catalogs(self.store) if found is None or (number_of(name) or 0) > found[0]]
+        if taken or (found is None and metadata_listing(self.store)):
+            raise Unsupported(
+                f"{self}: a catalog keeps this table's commits, as its metadata files without a plain number say; write to it by "
+                "that catalog, as NAME:namespace.table"
+            )
+        if found is None:
+            raise NotFound(f"{self}: no Iceberg table here; make one with create_dataset")
+        return IcebergTable(f"{self.store.url}/{found[1]}", parse_metadata(self.store.get(found[1]), f"{self}/{found[1]}"))
+
+    def exists(self) -> bool:
+        """Whether any metadata lies here."""
+        return bool(metadata_listing(self.store))
+
+    def create(self, metadata: Mapping[str, Any]) -> None:
+        """Make the table. Raises `Conflict` where one is there."""
+        StorageTable(self.store, str(self)).put(1, _encoded(metadata))
+
+    def swap(self, base: IcebergTable, metadata: dict[str, Any]) -> None:
+        """Make ``metadata`` the newest, if ``base`` still is. Raises `Conflict`."""
+        StorageTable(self.store, str(self)).swap(base.address, metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class InCatalog:
+    """The table ``identifier`` of ``catalog``, which lies in ``store``."""
+
+    catalog: Catalog
+    identifier: str
+    store: Store
+
+    def __str__(self) -> str:
+        return f"{self.catalog.name}:{self.identifier}"
+
+    def load(self) -> IcebergTable:
+        """Its newest state. Raises `NotFound` where the catalog has no such table."""
+        record = self.catalog.load(self.identifier)
+        if record is None:
+            raise NotFound(f"{self}: the catalog has no such table; make one with create_dataset")
+        stated, folder = canonical(record.metadata_location), canonical(self.store.url)
+        if not stated.startswith(f"{folder}/"):
+            raise Unsupported(
+                f"{self}: its metadata {record.metadata_location} lies outside {self.store.url}: it is not written to"
+            )
+        data = self.store.get(stated[len(folder) + 1 :])
+        return IcebergTable(record.metadata_location, parse_metadata(data, record.metadata_location))
+
+    def exists(self) -> bool:
+        """Whether the catalog has such a table."""
+        return self.catalog.load(self.identifier) is not None
+
+    def create(self, metadata: Mapping[str, Any]) -> None:
+        """Make the table. Raises `Conflict` where one is there."""
+        self.catalog.register(self.identifier, self._put(0, metadata))
+
+    def swap(self, base: IcebergTable, metadata: dict[str, Any]) -> None:
+        """Make ``metadata`` the newest, if ``base`` still is. Raises `Conflict`."""
+        address = base.address
+        if self.catalog.swaps == "swap":
+            address = self._put((number_of(base.address.rpartition("/")[2]) or 0) + 1, metadata)
+        try:
+            self.catalog.swap(self.identifier, base.address, address, metadata)
+        except Conflict:
+            if address != base.address:
+                self.store.delete(canonical(address)[len(canonical(self.store.url)) + 1 :])
+            raise
+
+    def _put(self, number: int, metadata: Mapping[str, Any]) -> str:
+        path, data = f"{FOLDER}/{number:05d}-{uuid.uuid4()}.metadata.json", _encoded(metadata)
+        self.store.put(path, data, size=len(data), if_absent=True)
+        return f"{self.store.url}/{path}"
+
+
+Place = ByPath | InCatalog
+
+
+def create(place: Place, schema: pa.Schema, partition_by: Sequence[str] = ()) -> None:
+    """Make an empty table of format version 2 with ``schema``, partitioned by the values of columns.
+
+    Raises `Conflict` where a table is there, `Config` for a column that is none, `Unsupported` for a type that Iceberg lacks.
+    """
+    from pyiceberg.io.pyarrow import visit_pyarrow, _ConvertToIcebergWithoutIDs  # fmt: skip # noqa: I001
+    from pyiceberg.partitioning import PartitionField, PartitionSpec
+    from pyiceberg.schema import assign_fresh_schema_ids
+    from pyiceberg.table.metadata import new_table_metadata
+    from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
+    from pyiceberg.transforms import IdentityTransform
+
+    if place.exists():
+        raise Conflict(f"{place}: there is a table already; nothing was changed")
+    stated = iceberg_schema(schema, str(place))
+    with _translated(str(place)):
+        made = assign_fresh_schema_ids(visit_pyarrow(stated, _ConvertToIcebergWithoutIDs()))
+    fields = []
+    for number, name in enumerate(partition_by):
+        if name not in stated.names:
+            raise Config(f"{place}: partition_by names {name!r}, which is no column")
+        fields.append(PartitionField(made.find_field(name).field_id, 1000 + number, IdentityTransform(), name))
+    with _translated(str(place)):
+        metadata = new_table_metadata(
+            schema=made, partition_spec=PartitionSpec(*fields), sort_order=UNSORTED_SORT_ORDER, location=place.store.url,
+            properties={"format-version": str(_NEWEST_FORMAT)},
+        )  # fmt: skip
+    place.create(_as_json(metadata))
+
+
+def schema_of(place: Place) -> pa.Schema:
+    """The Arrow schema that data for the table must have. Raises `Unsupported` for a table that cannot be written rightly."""
+    return _Writer(place).schema
+
+
+def append(place: Place, rows: Callable[[pa.Schema], pa.RecordBatchReader]) -> None:
+    """Add the rows that ``rows`` gives for the table's schema, in one commit; no rows make none.
+
+    Raises `Conflict` where the table's schema or partitioning was changed meanwhile or a hundred tries were lost, `Unsupported`
+    for a table that cannot be written rightly, `Transfer` where it is not known whether the commit arrived.
+    """
+    _Writer(place).write(rows, replace=False)
+
+
+def overwrite(place: Place, rows: Callable[[pa.Schema], pa.RecordBatchReader]) -> None:
+    """Put the rows in the place of all that the table holds when the commit is made. Older snapshots stay. Raises as `append`."""
+    _Writer(place).write(rows, replace=True)
+
+
+class _Writer:
+    """One write to one table."""
+
+    def __init__(self, place: Place) -> None:
+        from lakehouse.writing.iceberg_files import StoreFiles
+
+        self.place, self.base = place, place.load()
+        self.snapshot: int | None = None
+        self.in_doubt = False  # whether a commit was sent that may have arrived
+        _refuse_unfit(place, self.base)
+        self.files: StoreFiles = StoreFiles(place.store, self.base.location)
+        with _translated(str(place)):
+            self.schema: pa.Schema = self._table(self.base).schema().as_arrow()
+
+    def write(self, rows: Callable[[pa.Schema], pa.RecordBatchReader], *, replace: bool) -> None:
+        """Data files first, then the commit, again and again until it is made. What is known to be in vain is removed."""
+        try:
+            made = self._data_files(rows(self.schema))
+            if made or replace:
+                self._commit(made, replace=replace)
+        except BaseException as error:
+            if not self.in_doubt or isinstance(error, Conflict):
+                self._remove(self.files.written)
+            raise
+
+    def _data_files(self, rows: pa.RecordBatchReader) -> list[DataFile]:
+        from pyiceberg.io.pyarrow import _dataframe_to_data_files
+
+        made, counter, name = list[Any](), itertools.count(), uuid.uuid4()
+        metadata = self._table(self.base).metadata
+        with _translated(str(self.place)):
+            for portion in in_portions(rows, _PORTION_BYTES):
+                files = list(_dataframe_to_data_files(metadata, portion, self.files, name, counter))
+                if sum(file.record_count for file in files) != portion.num_rows:
+                    raise Unsupported(f"{self.place}: a partition column holds NaN, which pyiceberg cannot partition by")
+                made += files
+        return made
+
+    def _commit(self, files: list[DataFile], *, replace: bool) -> None:
+        for last in attempts():
+            before = len(self.files.written)
+            table = self._table(self.base)
+            try:
+                with _translated(str(self.place)):
+                    self._stage(table, files, replace=replace)
+                return
+            except (Conflict, Transfer) as error:
+                found = self.place.load()
+                if self.snapshot is not None and found.has_snapshot(self.snapshot):
+                    return  # it was done, and its reply was lost
+                if last or isinstance(error, Transfer):
+                    raise
+            self._remove(self.files.written[before:])
+            del self.files.written[before:]
+            self._go_on_from(found)
+
+    def _stage(self, table: Table, files: list[DataFile], *, replace: bool) -> None:
+        """One try: manifests, the list, and the commit, by way of `_Committer`."""
+        transaction = table.transaction()
+        producer = _replacing(transaction, self.files) if replace else transaction.update_snapshot().fast_append()
+        with producer as snapshot:
+            for file in files:
+                snapshot.append_data_file(file)
+        self.snapshot, self.in_doubt = snapshot.snapshot_id, True
+        transaction.commit_transaction()
+
+    def _go_on_from(self, found: IcebergTable) -> None:
+        """Take the state that another writer left, if our data files fit it still."""
+        for key in ("table-uuid", "current-schema-id", "default-spec-id", "location", "format-version"):
+            if found.metadata.get(key) != self.base.metadata.get(key):
+                raise Conflict(
+                    f"{self.place}: another writer changed the table's {key} meanwhile; nothing was written, run again"
+                )
+        self.base = found
+
+    def _table(self, state: IcebergTable) -> Table:
+        from pyiceberg.table import Table
+        from pyiceberg.table.metadata import TableMetadataUtil
+
+        metadata = TableMetadataUtil.parse_obj(state.metadata)
+        return Table(("table",), metadata, state.address, self.files, _committer(self.place, state))
+
+    def _remove(self, addresses: Sequence[str]) -> None:
+        for address in addresses:
+            with suppress(LakeError):  # what stays is named by nothing, and does no harm
+                self.files.delete(address)
+
+
+def _committer(place: Place, base: IcebergTable) -> Any:
+    """What pyiceberg takes for a catalog: it commits once, to ``place``."""
+    from pyiceberg.catalog.noop import NoopCatalog
+    from pyiceberg.table import CommitTableResponse
+    from pyiceberg.table.update import update_table_metadata
+
+    class Committer(NoopCatalog):
+        def commit_table(self, table: Table, requirements: Any, updates: Any) -> CommitTableResponse:
+            for requirement in requirements:
+                requirement.validate(table.metadata)
+            made = update_table_metadata(table.metadata, updates, metadata_location=table.metadata_location)
+            place.swap(base, _edited(base.metadata, _as_json(made)))
+            answer = {"metadata": made, "metadata-location": table.metadata_location}
+            return CommitTableResponse.model_validate(answer)
+
+        @staticmethod
+        def _delete_old_metadata(io: Any, base: Any, metadata: Any) -> None:  # noqa: ARG004 - writing removes nothing
+            return
+
+    return Committer("place")
+
+
+def _replacing(transaction: Transaction, files: StoreFiles) -> Any:
+    """The snapshot that removes every data file. Delete files stay: they are older than what is added, so they delete nothing."""
+    from pyiceberg.manifest import ManifestContent, ManifestEntry, ManifestEntryStatus
+    from pyiceberg.table.snapshots import Operation
+    from pyiceberg.table.update.snapshot import _OverwriteFiles
+
+    head = transaction.table_metadata.snapshot_by_name("main")
+    manifests = head.manifests(files) if head is not None else []
+    live = [
+        entry
+        for manifest in manifests
+        if manifest.content == ManifestContent.DATA
+        for entry in manifest.fetch_manifest_entry(files, discard_deleted=True)
+    ]
+
+    class Replacing(_OverwriteFiles):
+        def _build_delete_files_partition_predicate(self) -> None:
+            """Everything goes, whatever partition it is in."""
+
+        def _existing_manifests(self) -> list[Any]:
+            return [manifest for manifest in manifests if manifest.content == ManifestContent.DELETES]
+
+        def _deleted_entries(self) -> list[Any]:
+            return [
+                ManifestEntry.from_args(
+                    status=ManifestEntryStatus.DELETED, snapshot_id=self.snapshot_id, sequence_number=entry.sequence_number,
+                    file_sequence_number=entry.file_sequence_number, data_file=entry.data_file,
+                )
+                for entry in live
+            ]  # fmt: skip
+
+    made = Replacing(Operation.OVERWRITE, transaction, files)
+    for entry in live:
+        made.delete_data_file(entry.data_file)
+    return made
+
+
+def _refuse_unfit(place: Place, table: IcebergTable) -> None:
+    """What pyiceberg would write wrongly, or where nothing of ours belongs."""
+    metadata, where = table.metadata, str(place)
+    if metadata.get("format-version") not in (1, _NEWEST_FORMAT):
+        raise Unsupported(
+            f"{where}: Iceberg format version {metadata.get('format-version')} is not written (row ids); up to 2 is"
+        )
+    if canonical(table.location) != canonical(place.store.url):
+        raise Unsupported(
+            f"{where}: says that it lies at {table.location}: write to it there, or other engines miss what is added"
+        )
+    properties = metadata.get("properties") or {}
+    if properties.get("write.py-location-provider.impl"):
+        raise Unsupported(f"{where}: its property write.py-location-provider.impl names code to run, which is not done")
+    if str(properties.get("write.format.default", "parquet")).lower() != "parquet":
+        raise Unsupported(
+            f"{where}: its property write.format.default asks for {properties['write.format.default']}, not Parquet"
+        )
+    if any(key.startswith("encryption.") for key in properties) or metadata.get("encryption-keys"):
+        raise Unsupported(f"{where}: the table is encrypted, so nothing is written to it")
+    for key in ("write.data.path", "write.metadata.path"):
+        stated = properties.get(key)
+        if stated and not canonical(stated).startswith(f"{canonical(place.store.url)}/"):
+            raise Unsupported(f"{where}: its property {key} asks for files outside the table ({stated}), which are not written")
+
+
+def _edited(base: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with what a commit changes; what pyiceberg does not know stays."""
+    known = {raw.get("snapshot-id") for raw in base.get("snapshots") or ()}
+    added = [raw for raw in made.get("snapshots") or () if raw.get("snapshot-id") not in known]
+    changed = {key: made[key] for key in _CHANGED if key in made}
+    refs = {**(base.get("refs") or {}), "main": made["refs"]["main"]} if "main" in (made.get("refs") or {}) else base.get("refs")
+    kept = {**base, **changed, "snapshots": [*(base.get("snapshots") or ()), *added]}
+    return {**kept, "refs": refs} if refs is not None else kept
+
+
+def _as_json(metadata: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(metadata.model_dump_json())
+    return found
+
+
+def _encoded(metadata: Mapping[str, Any]) -> bytes:
+    return json.dumps(metadata, ensure_ascii=False).encode()
+
+
+@contextmanager
+def _translated(where: str) -> Iterator[None]:
+    """pyiceberg's refusals as ours."""
+    from pyiceberg.exceptions import CommitFailedException, ValidationError, ValidationException
+
+    try:
+        yield
+    except CommitFailedException as error:
+        raise Conflict(f"{where}: {error}") from error
+    except (
+        NotImplementedError, ModuleNotFoundError, TypeError, ValueError, KeyError, ValidationError, ValidationException,
+    ) as error:  # fmt: skip
+        raise Unsupported(f"{where}: pyiceberg cannot write this table ({type(error).__name__}: {str(error)[:300]})") from error
