@@ -49,7 +49,7 @@ def compare_rows(
         try:
             named = different_files(*(table_format.scan(*place, Point()) for place in (source, target)), workers=workers)
             files = [Finding("rows", path, what) for path, what in named]
-        except NotFound:  # what is missing or damaged is a finding already
+        except NotFound:  # of metadata: what is missing or damaged is a finding already
             files = []
         findings += files[:_FILES_NAMED]
         if len(files) > _FILES_NAMED:

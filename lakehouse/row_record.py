@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lakehouse.errors import Config, NotFound
-from lakehouse.parallel import every
+from lakehouse.errors import Config, LakeError, NotFound
+from lakehouse.parallel import each, every
 from lakehouse.progress import Progress, ProgressEvent, silent
 from lakehouse.reading.task import Point, ScanPlan, ScanTask
 from lakehouse.store import Store
@@ -126,7 +126,7 @@ def row_record(plan: ScanPlan, point: str, *, workers: int = _WORKERS, progress:
         whole.merge(part)
         progress(ProgressEvent("rows", objects=1, size=task.size))
     result = whole.result()
-    columns = tuple((each.name, str(each.type), each.nullable) for each in schema)
+    columns = tuple((column.name, str(column.type), column.nullable) for column in schema)
     return RowRecord(point, result.rows, result.digest, dict(result.columns), columns)
 
 
@@ -163,7 +163,10 @@ def differences(expected: Sequence[RowRecord], found: Sequence[RowRecord]) -> It
 
 def _schema_difference(want: RowRecord, have: RowRecord) -> str:
     said, shown = dict.fromkeys(want.schema), dict.fromkeys(have.schema)
-    lost, new = [each for each in want.schema if each not in shown], [each for each in have.schema if each not in said]
+    lost, new = (
+        [column for column in want.schema if column not in shown],
+        [column for column in have.schema if column not in said],
+    )
     if not lost and not new:
         return "their order is another"
     return " and ".join(
@@ -177,14 +180,24 @@ def different_files(source: ScanPlan, target: ScanPlan, *, workers: int = _WORKE
     """The data files whose rows, deletes applied, are not the same on both sides, by their paths below the tables."""
     there, here = _by_file(target, workers), _by_file(source, workers)
     for path in sorted(here.keys() | there.keys()):
-        if path not in there:
+        want, have = here.get(path), there.get(path)
+        if have is None:
             yield path, "the target's table does not have this data file"
-        elif path not in here:
+        elif want is None:
             yield path, "the source's table does not have this data file"
-        elif here[path] != there[path]:
-            yield path, f"its rows differ: {here[path].rows} at the source, {there[path].rows} at the target"
+        elif isinstance(want, NotFound) or isinstance(have, NotFound):
+            yield path, f"cannot be read: {have if isinstance(have, NotFound) else want}"
+        elif want != have:
+            yield path, f"its rows differ: {want.rows} at the source, {have.rows} at the target"
 
 
-def _by_file(plan: ScanPlan, workers: int) -> dict[str, Fingerprint]:
-    read = every(partial(_read, plan), plan.all_tasks(), workers=min(workers, _WORKERS))
-    return {task.path: part.result() for task, part in read}
+def _by_file(plan: ScanPlan, workers: int) -> dict[str, Fingerprint | NotFound]:
+    found: dict[str, Fingerprint | NotFound] = {}
+    for task, outcome in each(partial(_read, plan), plan.all_tasks(), workers=min(workers, _WORKERS)):
+        if isinstance(outcome, NotFound):
+            found[task.path] = outcome
+        elif isinstance(outcome, LakeError):
+            raise outcome
+        else:
+            found[task.path] = outcome.result()
+    return found

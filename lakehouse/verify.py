@@ -282,7 +282,7 @@ def _check_rows(
             _, report.rows, findings = compare_rows(
                 table_format, source, place, rows.versions, workers=limits.workers, progress=progress
             )
-            if findings and rows.show:
+            if findings and report.rows and rows.show:
                 plans = [table_format.scan(*each, Point()) for each in (source, place)]
                 report.examples = row_examples(plans[0], plans[1], "newest version", rows.key, rows.show)
         elif vouching is not None:
