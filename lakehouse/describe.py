@@ -12,7 +12,7 @@ from lakehouse.config import Settings, load
 from lakehouse.connect import open_store
 from lakehouse.errors import Verification
 from lakehouse.options import Options
-from lakehouse.replica import open_table
+from lakehouse.replica import open_version
 from lakehouse.store import ObjectInfo, Store
 from lakehouse.table import Commit, Description, TableFile
 
@@ -26,7 +26,7 @@ def describe(
 
     Raises `NotFound` where there is no table or no such version, `Unsupported` for a table that cannot be read.
     """
-    store, table_format, pinned = open_table(place, format, settings or load(), version=version)
+    store, table_format, pinned = open_version(place, format, settings or load(), version=version)
     return table_format.describe(store, pinned)
 
 
@@ -37,7 +37,7 @@ def history(
 
     The times at a replica are those that its receipts noted at the source, where commits do not state them.
     """
-    store, table_format, pinned = open_table(place, format, settings or load(), version=version)
+    store, table_format, pinned = open_version(place, format, settings or load(), version=version)
     times = _source_times(Below(store, "_lake")) if table_format.receipts_inside else {}
     commits = table_format.history(store, pinned)
     return (replace(commit, committed_at=times.get(commit.path, commit.committed_at)) for commit in commits)
@@ -69,7 +69,7 @@ def files(
     ``maps`` and ``allow_external`` as in `lakehouse.sync`. Raises `Unsupported` for files elsewhere that neither permits.
     """
     options = Options(maps=tuple((maps or {}).items()), external=tuple(allow_external))
-    store, table_format, pinned = open_table(place, format, settings or load(), version=version, options=options)
+    store, table_format, pinned = open_version(place, format, settings or load(), version=version, options=options)
     return table_format.files(store, pinned)
 
 

@@ -23,7 +23,7 @@ from lakehouse.store import Store
 from lakehouse.table import TableFormat, TableVersion, Terms
 from lakehouse.url import Url, parse
 
-__all__ = ["Replica", "open_replica", "open_source", "open_table", "open_target"]
+__all__ = ["Replica", "open_replica", "open_source", "open_target", "open_version"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def open_source(place: str, settings: Settings, options: Options | None = None) 
     return store, terms, spot.version
 
 
-def open_table(
+def open_version(
     place: str, format: str | None, settings: Settings, *, version: str | None = None, options: Options | None = None
 ) -> tuple[Store, TableFormat, TableVersion]:
     """The table at ``place``, to be looked at: its store, its format, and the version pinned.

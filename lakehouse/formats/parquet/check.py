@@ -1,0 +1,75 @@
+"""Whether a folder of Parquet files is whole: every data file opens, and agrees with the summary files where there are any.
+
+A folder has no metadata that says which files belong to it. Only a summary (``_metadata``) does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from lakehouse.errors import NotFound
+from lakehouse.formats.files.format import PlainVersion
+from lakehouse.formats.parquet.scan import data_files
+from lakehouse.reading.examine import Examination, Flaw
+from lakehouse.reading.examined import data_file
+from lakehouse.store import ObjectInfo, Store
+from lakehouse.table import TableVersion
+
+__all__ = ["flaws_of"]
+
+_SUMMARY, _SCHEMA = "_metadata", "_common_metadata"
+
+
+def flaws_of(store: Store, version: TableVersion) -> Iterator[Flaw | Examination]:
+    """See `TableFormat.check`. Kinds: those of `examined.data_file`, ``summary``."""
+    if not isinstance(version, PlainVersion):
+        raise TypeError(f"not a version of plain files: {version!r}")
+    summed: dict[str, int] = {}
+    folders: dict[str, str] = {}
+    for info in version.listing:
+        folder, _, name = info.path.rpartition("/")
+        if name == _SUMMARY and info.size > 0:
+            rows = _summed(store, info)
+            if isinstance(rows, Flaw):
+                yield rows
+                continue
+            folders[f"{folder}/" if folder else ""] = info.path
+            summed.update(rows)
+        elif name == _SCHEMA and info.size > 0:
+            yield Examination(info.path, partial(_file, store, info, None))
+    for info in data_files(version):
+        rows_there = summed.pop(info.path, None)
+        summary = next((path for folder, path in folders.items() if info.path.startswith(folder)), None)
+        if summary is not None and rows_there is None:
+            yield Flaw("summary", summary, f"does not name {info.path}: readers that go by it miss its rows")
+        yield Examination(info.path, partial(_file, store, info, rows_there))
+    for path in sorted(summed):
+        yield Flaw("missing", path, "is not there, a _metadata file names it")
+
+
+def _file(store: Store, info: ObjectInfo, rows: int | None, deep: bool) -> list[Flaw]:
+    return data_file(store, info.path, info.size, rows=rows, deep=deep)
+
+
+def _summed(store: Store, info: ObjectInfo) -> dict[str, int] | Flaw:
+    """How many rows the summary at ``info`` says that each file below its folder has.
+
+    Source: parquet.thrift, ``ColumnChunk.file_path``, "relative to the file that it is in".
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = info.path.removesuffix(_SUMMARY)
+    rows: dict[str, int] = {}
+    try:
+        metadata = pq.read_metadata(pa.BufferReader(store.get(info.path)))
+        for at in range(metadata.num_row_groups if metadata.num_columns else 0):
+            group = metadata.row_group(at)
+            path = folder + group.column(0).file_path
+            rows[path] = rows.get(path, 0) + group.num_rows
+    except NotFound:
+        return Flaw("missing", info.path, "was listed and is gone")
+    except (pa.ArrowException, OSError, ValueError) as error:
+        return Flaw("unreadable", info.path, f"cannot be read ({error})")
+    return rows

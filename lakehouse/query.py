@@ -1,0 +1,151 @@
+"""SQL over tables by their names: DuckDB computes, the tables' own scans read.
+
+``FROM 's3://acme/orders'`` (or any other place, or the name of a dataset) is the table there, at the version that it has when
+`sql` is called. DuckDB asks each scan for just the columns and rows that the query needs. It opens no file or connection itself,
+loads no extension, and only reads: nothing but a SELECT is run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from lakehouse.config import Settings, load
+from lakehouse.errors import Config, LakeError, NotFound, Unsupported
+from lakehouse.memory import DEFAULT_BYTES
+from lakehouse.scan import Rows, Scan, needed
+from lakehouse.tables import open_table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lakehouse.arrow_dataset import ScanDataset
+
+__all__ = ["Query", "sql"]
+
+INSTALL = "pip install 'lakehouse-portability[query]'"
+BATCH_ROWS = 1 << 16
+LEAST_BYTES = 256 << 20
+"""With less, DuckDB spends its time on writing to the disk what it cannot hold."""
+
+_NAME = re.compile(r'"((?:[^"]|"")*)"|[^".]+')
+
+
+def sql(text: str, *, settings: Settings | None = None, memory: int = 4 * DEFAULT_BYTES) -> Query:
+    """The rows that a SELECT gives. Tables are named by their places, in quotes (``FROM 's3://acme/orders'``), or by the names of
+    datasets of lake.toml. Times without a zone are UTC.
+
+    Nothing is computed before rows are asked for. ``memory``: bytes that DuckDB may take; what needs more uses temporary files.
+    Raises `Config` for what is no SELECT or names no column, or where DuckDB is not installed; `NotFound` for a name that is no
+    table; `Unsupported` for tables that cannot be read. What only the rows show (a value that is no number) is `Config` too.
+    """
+    duckdb = needed("duckdb", INSTALL)
+    with _said(duckdb, {}):
+        names = _names(duckdb, text)
+    settings = settings or load()
+    tables: dict[str, Scan] = {}
+    for name in sorted(names):
+        if name.lower() in (other.lower() for other in tables):
+            raise Config(f"sql: {name}: another table of this query differs from it in case only; give one a name in lake.toml")
+        tables[name] = open_table(name, settings=settings).scan()
+    return Query(text, tables, memory)
+
+
+def _names(duckdb: Any, text: str) -> set[str]:
+    """The tables that a SELECT names. Raises `Config` for any other statement, and for a name in several parts."""
+    with duckdb.connect() as connection:
+        statements = connection.extract_statements(text)
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            what = ", ".join(str(statement.type).rpartition(".")[2] for statement in statements) or "nothing"
+            raise Config(f"sql: one SELECT is run, not {what}; nothing can be written or set")
+        found = set[str]()
+        for name in connection.get_table_names(text, qualified=True):
+            match = _NAME.fullmatch(name)
+            if match is None:
+                raise Config(f"sql: {name}: write the place of a table in quotes, as in FROM 's3://acme/orders'")
+            found.add(name if match[1] is None else match[1].replace('""', '"'))
+        return found
+
+
+class Query(Rows):
+    """The rows that a SELECT gives, of tables that are pinned. Made by `lakehouse.sql`; each question computes anew."""
+
+    def __init__(self, text: str, tables: Mapping[str, Scan], memory: int) -> None:
+        self._text, self._tables, self._memory = text, tables, max(memory, LEAST_BYTES)
+
+    @property
+    def schema(self) -> pa.Schema:
+        import pyarrow as pa
+
+        with self._connected() as (connection, failed), _said(needed("duckdb", INSTALL), failed):
+            relation = connection.sql(self._text)
+            types = relation.limit(0).to_arrow_reader().schema.types  # its names are changed where two are the same
+            return pa.schema(list(zip(relation.columns, types, strict=True)))
+
+    def to_batches(self) -> Iterator[pa.RecordBatch]:
+        """See `Rows`. Raises as `lakehouse.sql`, and `NotFound` for data files that are missing or damaged."""
+        return iter(self.to_reader())
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        import pyarrow as pa
+
+        computed = self._computed()
+        schema: Any = next(computed)
+        return pa.RecordBatchReader.from_batches(schema, computed)
+
+    def _computed(self) -> Iterator[Any]:
+        """The schema, and after it the batches."""
+        with self._connected() as (connection, failed), _said(needed("duckdb", INSTALL), failed):
+            reader = connection.execute(self._text).to_arrow_reader(BATCH_ROWS)
+            yield reader.schema
+            yield from reader
+
+    @contextmanager
+    def _connected(self) -> Iterator[tuple[Any, dict[str, ScanDataset]]]:
+        """A connection of its own that sees the tables and nothing else; and the datasets, which know why a read failed."""
+        duckdb = needed("duckdb", INSTALL)
+        from lakehouse.arrow_dataset import ScanDataset
+
+        spill = os.path.join(tempfile.gettempdir(), f"lake-query-{uuid.uuid4().hex}")
+        allowed = {
+            "enable_external_access": "false", "autoinstall_known_extensions": "false", "autoload_known_extensions": "false",
+            "temp_directory": spill, "memory_limit": f"{self._memory // 1024}KiB", "preserve_insertion_order": "false",
+        }  # fmt: skip
+        with duckdb.connect(":memory:", config=allowed) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("SET python_enable_replacements = false")
+            connection.execute("SET lock_configuration = true")
+            datasets = {name: ScanDataset(scan) for name, scan in self._tables.items()}
+            for name, dataset in datasets.items():
+                connection.register(name, dataset)
+            yield connection, datasets
+
+
+@contextmanager
+def _said(duckdb: Any, datasets: Mapping[str, ScanDataset]) -> Iterator[None]:
+    """Say what DuckDB says as an error of ours: why a table could not be read, if that is it, else what the query lacks."""
+    try:
+        yield
+    except duckdb.Error as error:
+        for dataset in datasets.values():
+            if dataset.failure is not None:
+                raise dataset.failure from None
+        raise _translated(duckdb, error) from error
+
+
+def _translated(duckdb: Any, error: Exception) -> LakeError:
+    said = str(error).strip()
+    if isinstance(error, duckdb.PermissionException):
+        return Unsupported(f"sql: {said.splitlines()[0]}; tables are named by their places, and nothing else is read")
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return Config(f"sql: the query needs more memory than it may take ({said.splitlines()[0]}); give it more")
+    if isinstance(error, duckdb.NotImplementedException):
+        return Unsupported(f"sql: {said}")
+    if isinstance(error, duckdb.CatalogException) and "Table with name" in said:
+        return NotFound(f"sql: {said}")
+    return Config(f"sql: {said}")

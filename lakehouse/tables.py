@@ -1,0 +1,178 @@
+"""Tables as Python objects: open one wherever it lies, and read any point of its history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from lakehouse.config import Settings, load
+from lakehouse.errors import Config
+from lakehouse.fingerprint import Fingerprint, Fingerprinter
+from lakehouse.memory import DEFAULT_BYTES
+from lakehouse.options import Options
+from lakehouse.reading import rows
+from lakehouse.reading.task import Point, ScanPlan
+from lakehouse.replica import open_version
+from lakehouse.scan import Scan
+from lakehouse.store import Store
+from lakehouse.table import Commit, Description, TableFile, TableFormat, TableVersion
+from lakehouse.where import expression
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+__all__ = ["Table", "fingerprint", "open_table", "point_of"]
+
+PLANS_HELD = 4
+
+
+def open_table(
+    place: str,
+    *,
+    format: str | None = None,
+    settings: Settings | None = None,
+    maps: Mapping[str, str] | None = None,
+    allow_external: Sequence[str] = (),
+) -> Table:
+    """The table at ``place`` as it stands now: a URL, a path, ``NAME:path`` or a dataset of lake.toml.
+
+    ``maps`` and ``allow_external`` say where files lie that the metadata states elsewhere, as in `lakehouse.sync`. What is
+    written to the table later does not show; open it again for that. Raises `NotFound` where there is no table, `Unsupported` for
+    one that cannot be read.
+    """
+    options = Options(maps=tuple((maps or {}).items()), external=tuple(allow_external))
+    return Table(*open_version(place, format, settings or load(), options=options))
+
+
+class Table:
+    """One table, pinned as it stood when it was opened, with its retained history. Made by `open_table`."""
+
+    def __init__(self, store: Store, format: TableFormat, version: TableVersion) -> None:
+        self._store, self._format, self._version = store, format, version
+        self._plan = lru_cache(maxsize=PLANS_HELD)(self._planned)
+
+    @property
+    def format(self) -> str:
+        """``parquet``, ``delta``, ``iceberg`` or ``files``."""
+        return self._format.name
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return self._store.url
+
+    @property
+    def version(self) -> str:
+        """The version that was the newest when the table was opened: a Delta log version, an Iceberg metadata file."""
+        return self._version.id
+
+    def schema(self) -> pa.Schema:
+        """The columns and the Arrow types in which they are read. Raises `Unsupported` where one cannot be."""
+        return rows.schema_of(self._plan(Point()))
+
+    def describe(self) -> Description:
+        """What ``lake describe`` shows."""
+        return self._format.describe(self._store, self._version)
+
+    def history(self) -> Iterator[Commit]:
+        """The retained history, newest first."""
+        return self._format.history(self._store, self._version)
+
+    def points(self) -> Iterator[Point]:
+        """The points of the retained history that can be scanned, newest first."""
+        return self._format.points(self._store, self._version)
+
+    def files(self) -> Iterator[TableFile]:
+        """The files that the table and its retained history refer to."""
+        return self._format.files(self._store, self._version)
+
+    def scan(
+        self,
+        columns: Sequence[str] | None = None,
+        where: str | pc.Expression | None = None,
+        *,
+        version: str | int | None = None,
+        snapshot: int | None = None,
+        ref: str | None = None,
+        as_of: datetime | str | None = None,
+        workers: int | None = None,
+        memory: int = DEFAULT_BYTES,
+    ) -> Scan:
+        """The rows for which ``where`` holds, of ``columns`` (None: all), with deletes applied. Nothing is read yet but metadata.
+
+        ``where``: a SQL condition (``"id > 3 AND name LIKE 'a%'"``, `lakehouse.where`) or an Arrow expression. At most one says
+        which point of the history, else it is as it stood when the table was opened: ``version`` (a Delta log version, an Iceberg
+        metadata file), ``snapshot`` or ``ref`` (Iceberg; a branch or a tag), ``as_of`` (the last state not later than this
+        instant, a datetime or ISO 8601 text; without a zone it is UTC). ``workers``: files that are read at once (None: as the
+        processors are). ``memory``: bytes that rows may take before they are given.
+
+        Raises `Config` for a column or condition that cannot be, `NotFound` where there is no such point or no such file,
+        `Unsupported` for what cannot be read rightly; a file that is missing or damaged shows when its rows are read.
+        """
+        plan = self._plan(point_of(version=version, snapshot=snapshot, ref=ref, as_of=as_of))
+        if isinstance(where, str):
+            where = expression(where, _readable(plan))
+        return Scan(plan, columns=columns, filter=where, workers=workers, memory=memory)
+
+    def _planned(self, point: Point) -> ScanPlan:
+        return self._format.scan(self._store, self._version, point)
+
+    def __repr__(self) -> str:
+        return f"<Table {self.url} ({self.format}, version {self.version})>"
+
+
+def _readable(plan: ScanPlan) -> pa.Schema:
+    return rows.schema_of(plan, [field.name for field in plan.fields if field.name not in plan.refused])
+
+
+def point_of(
+    *,
+    version: str | int | None = None,
+    snapshot: int | None = None,
+    ref: str | None = None,
+    as_of: datetime | str | None = None,
+) -> Point:
+    """The point of history that is meant. Raises `Config` where more than one is, or ``as_of`` is no time."""
+    given = [
+        name
+        for name, value in (("version", version), ("snapshot", snapshot), ("ref", ref), ("as_of", as_of))
+        if value is not None
+    ]
+    if len(given) > 1:
+        raise Config(f"{' and '.join(given)} each name a point of the table's history; give one")
+    if isinstance(as_of, str):
+        try:
+            as_of = datetime.fromisoformat(as_of)
+        except ValueError:
+            raise Config(f"as_of {as_of!r} is no time; write ISO 8601, such as 2024-02-29T12:00:00Z") from None
+    if as_of is not None and as_of.tzinfo is None:
+        as_of = as_of.replace(tzinfo=UTC)
+    return Point(str(version) if version is not None else None, snapshot, ref, as_of)
+
+
+def fingerprint(
+    place: str,
+    *,
+    format: str | None = None,
+    settings: Settings | None = None,
+    version: str | int | None = None,
+    snapshot: int | None = None,
+    ref: str | None = None,
+    as_of: datetime | str | None = None,
+    maps: Mapping[str, str] | None = None,
+    allow_external: Sequence[str] = (),
+) -> Fingerprint:
+    """The fingerprint of all rows of the table at ``place`` (docs/fingerprint.md): equal for equal rows, whatever holds them.
+
+    The other parameters are those of `open_table` and `Table.scan`. Raises as they do, and `Unsupported` for a column of a type
+    that has no fingerprint.
+    """
+    table = open_table(place, format=format, settings=settings, maps=maps, allow_external=allow_external)
+    scan = table.scan(version=version, snapshot=snapshot, ref=ref, as_of=as_of)
+    whole = Fingerprinter(scan.schema)
+    for batch in scan.to_batches():
+        whole.update(batch)
+    return whole.result()
