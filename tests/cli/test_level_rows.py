@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from lakehouse.errors import Verification
 from lakehouse.options import Options
+from lakehouse.report import Report
 from lakehouse.store import Buffer, ObjectInfo, Store, Traits
 from lakehouse.sync import replicate
 from tests.cli.conftest import Lake
@@ -192,9 +194,10 @@ def test_a_store_that_confirms_what_it_did_not_keep_is_found_out_before_the_rece
     sent, kept = numbers(1, 2), numbers(1, 3)
     assert len(sent) == len(kept)
     places.source.put("a.parquet", sent, size=len(sent))
-    lying = replace(places.replica(), target=Lying(places.target, {"a.parquet": kept}))
+    lying = replace(places.replica(), target=cast(Store, Lying(places.target, {"a.parquet": kept})))
     with pytest.raises(Verification, match="values differ in v") as caught:
         replicate(lying, Options(level="rows"))
+    assert isinstance(caught.value.report, Report)
     assert [finding.path for finding in caught.value.report.findings] == ["", "a.parquet"]
     assert not [info.path for info in places.receipts.list("receipts")]
     assert replicate(lying, Options(level="bytes")).proof == "bytes", "bytes believes what such a store says"
