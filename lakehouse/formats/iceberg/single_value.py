@@ -108,7 +108,7 @@ def from_json(value: Any, kind: pa.DataType) -> Any:
     except (TypeError, ArithmeticError, AttributeError) as error:
         raise ValueError(f"{value!r} is no value of the type {kind}") from error
     expected = str if types.is_string(kind) else bool if types.is_boolean(kind) else int
-    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+    if types.is_null(kind) or not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
         raise ValueError(f"{value!r} is no value of the type {kind}")
     return value
 
