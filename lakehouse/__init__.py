@@ -7,6 +7,7 @@
 Every command of ``lake`` is a thin layer over a function here of the same name. Errors are in `lakehouse.errors`.
 """
 
+from lakehouse.check import CheckFinding, CheckReport, check
 from lakehouse.config import Settings, load
 from lakehouse.describe import describe, files, history, ls
 from lakehouse.doctor import doctor
@@ -25,6 +26,8 @@ from lakehouse.verify import verify
 from lakehouse.version import __version__
 
 __all__ = [
+    "CheckFinding",
+    "CheckReport",
     "Column",
     "Commit",
     "Config",
@@ -51,6 +54,7 @@ __all__ = [
     "Unsupported",
     "Verification",
     "__version__",
+    "check",
     "describe",
     "doctor",
     "files",

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lakehouse.version import __version__
-from lakehouse_cli import config, demo, describe, doctor, files, history, ls, options, output, status, sync, verify
+from lakehouse_cli import check, config, demo, describe, doctor, files, history, ls, options, output, status, sync, verify
 
 __all__ = ["app"]
 
@@ -44,5 +44,5 @@ def lake(
     context.obj.take(json=json, config=config, verbose=verbose, log_format=log_format)
 
 
-for module in (sync, verify, status, describe, history, files, ls, doctor, config, demo):
+for module in (sync, verify, check, status, describe, history, files, ls, doctor, config, demo):
     module.register(app)

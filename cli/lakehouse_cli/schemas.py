@@ -165,6 +165,18 @@ class VerifyDocument(Document):
     examples: list[ExampleModel]
 
 
+class CheckDocument(Document):
+    """``lake check``. ``version`` is empty where the table could not be read at all; ``objects``: how many were looked at."""
+
+    command: Literal["check"] = "check"
+    place: Text
+    format: str
+    version: str
+    deep: bool
+    objects: int
+    findings: list[FindingModel]
+
+
 class ReplicaModel(Model):
     """One replica of one dataset. ``error``: why it could not be looked at; then the rest is not known."""
 
@@ -293,6 +305,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "sync": SyncDocument,
     "sync-dry-run": PlanDocument,
     "verify": VerifyDocument,
+    "check": CheckDocument,
     "status": StatusDocument,
     "describe": DescribeDocument,
     "history": HistoryDocument,
