@@ -8,6 +8,7 @@ held is one key for each file action of those commits.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -26,6 +27,8 @@ _COLUMNS = (
     "add.defaultRowCommitVersion", "sidecar",
 )  # fmt: skip
 _PARSED = "add.stats_parsed"
+_ROWS_FIRST = re.compile(r'\s*\{\s*"numRecords"\s*:\s*(\d{1,18})\s*[,}]')
+"""How nearly all writers begin the statistics, which need not be parsed then."""
 
 
 class AddFile(NamedTuple):
@@ -60,6 +63,8 @@ class AddFile(NamedTuple):
     @property
     def rows(self) -> int | None:
         """How many rows the file holds, those that the vector deletes included, as the statistics state it."""
+        if isinstance(self.stats, str) and (match := _ROWS_FIRST.match(self.stats)):
+            return int(match[1])
         found = self.statistics().get("numRecords")
         return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
 

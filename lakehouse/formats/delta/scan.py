@@ -68,10 +68,10 @@ def _tasks(store: Store, version: DeltaVersion, schema: DeltaSchema, may_match: 
     scalar = lru_cache(_KEPT_VALUES)(partial(partition_scalar, f"{store.url}: version {version.number}"))
     for add in live_files(store, version, parsed=parsed_columns(schema.columns)):
         constants = _constants(add, partitions, scalar)
-        found = FileStatistics(add, columns, constants)
-        if may_match(found, found.rows):
+        found, count = FileStatistics(add, columns, constants), add.rows
+        if may_match(found, count):
             deletes = None if add.vector is None else partial(_deletes, store, add.vector)
-            yield ScanTask(add.path, add.size, rows=found.rows, by=schema.by, constants=constants, deletes=deletes, bounds=found)
+            yield ScanTask(add.path, add.size, rows=count, by=schema.by, constants=constants, deletes=deletes, bounds=found)
 
 
 def _constants(

@@ -43,7 +43,7 @@ class FileStatistics:
     @property
     def rows(self) -> int | None:
         """How many rows the file holds, those that are deleted included; None where it is not known."""
-        return _count(self._statistics().get("numRecords"))
+        return self._add.rows
 
     def __call__(self, name: str) -> ColumnBounds | None:
         if (constant := self._constants.get(name)) is not None:
