@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import decimal
 import random
+import re
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse.errors import NotFound, Unsupported
 from lakehouse.fingerprint import Fingerprint, Fingerprinter, fingerprint
+from lakehouse.fingerprint.codes import Dictionaries, codes
 from tests import fingerprint_reference as plain
 
+DOCUMENT = (Path(__file__).parents[1] / "docs" / "fingerprint.md").read_text()
 INT64 = st.integers(-(2**63), 2**63 - 1)
 SMALL = st.integers(-128, 127)
 TIMES = st.one_of(SMALL.map(lambda day: day * 86_400 * 10**9), st.integers(-(2**62), 2**62))
@@ -186,6 +191,7 @@ def fast(rows: list[dict[str, Any]], kinds: dict[str, Any], seed: int = 0) -> Fi
     return fingerprint(parts, schema)
 
 
+@settings(deadline=None)
 @given(tables(), st.integers(0, 99))
 def test_the_fast_one_equals_the_plain_one_in_every_layout(table: Any, seed: int) -> None:
     rows, kinds = table
@@ -194,6 +200,7 @@ def test_the_fast_one_equals_the_plain_one_in_every_layout(table: Any, seed: int
     assert (made.rows, made.digest, dict(made.columns)) == (len(rows), digest, columns)
 
 
+@settings(deadline=None)
 @given(tables(), st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_show(table: Any, chance: random.Random) -> None:
     rows, kinds = table
@@ -202,6 +209,7 @@ def test_the_order_of_rows_does_not_show(table: Any, chance: random.Random) -> N
     assert fast(rows, kinds, 1) == fast(shuffled, kinds, 2)
 
 
+@settings(deadline=None)
 @given(tables())
 def test_a_lost_or_doubled_row_shows(table: Any) -> None:
     """Trap: an exclusive or alone cancels rows that come in pairs."""
@@ -213,6 +221,7 @@ def test_a_lost_or_doubled_row_shows(table: Any) -> None:
         assert made.digest != twice.digest or len(rows) == 1
 
 
+@settings(deadline=None)
 @given(tables(), st.data())
 def test_a_changed_cell_shows_in_the_table_and_names_its_column(table: Any, data: st.DataObject) -> None:
     rows, kinds = table
@@ -280,6 +289,7 @@ def test_there_is_one_zero_and_one_nan() -> None:
     assert of([0.1], pa.float32()) != of([0.1])
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**64 - 1)))
 def test_unsigned_integers_are_their_values(numbers: list[int]) -> None:
     assert of(numbers, pa.uint64()) == plain.fingerprint([{"c": number} for number in numbers], {"c": "integer"})[0]
@@ -385,3 +395,30 @@ def test_a_fingerprint_survives_json_and_a_damaged_one_is_refused() -> None:
         Fingerprint.from_json({**made.to_json(), "algorithm": "lrh9"})
     with pytest.raises(NotFound, match="damaged"):
         Fingerprint.from_json({"algorithm": "lrh1", "rows": 1})
+
+
+VECTORS = re.findall(r"^\| `(.+)` \| `(.+)` \| `([0-9a-f]{16})` \|$", DOCUMENT, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("kind", "value", "code"), VECTORS)
+def test_a_published_code_is_the_plain_one_and_the_fast_one(kind: str, value: str, code: str) -> None:
+    of_kind, one = ast.literal_eval(kind), ast.literal_eval(value)
+    assert f"{plain.code(one, of_kind):016x}" == code
+    made = array([one], of_kind, random.Random(0))
+    assert f"{int(codes(made, Dictionaries())[0]):016x}" == code
+
+
+def test_the_published_seeds_and_tables_are_the_plain_ones_and_the_fast_ones() -> None:
+    seeds = re.findall(r"^\| (\d+) \| (\w+) \| `([0-9a-f]{16})` \|$", DOCUMENT, re.MULTILINE)
+    assert {name: int(seed, 16) for _, name, seed in seeds} == plain.SEED
+    blocks = re.findall(r"```python\n(kinds = .*?)```", DOCUMENT, re.DOTALL)
+    assert len(blocks) >= 5 and len(VECTORS) >= 30
+    for block in blocks:
+        said = {
+            ast.unparse(line.targets[0]): ast.literal_eval(line.value)
+            for line in ast.parse(block).body
+            if isinstance(line, ast.Assign)
+        }
+        assert plain.fingerprint(said["rows"], said["kinds"]) == (said["digest"], said["columns"])
+        made = fast(said["rows"], said["kinds"])
+        assert (made.digest, made.columns) == (said["digest"], said["columns"])
