@@ -56,7 +56,8 @@ def flaws_of(store: Store, version: IcebergVersion) -> Iterator[Flaw | Examinati
     files = Files(store, columns, specs, _MAPPING in (version.metadata.get("properties") or {}))
     for seen in manifests.look():
         yield files.examination(*seen) if isinstance(seen, tuple) else seen
-    retained = frozenset(snapshot.id for snapshot in version.snapshots)
+    known = len(lists.whole) == len(version.snapshots) and manifests.found.totals.keys() == lists.manifests.keys()
+    retained = frozenset(snapshot.id for snapshot in version.snapshots if known)
     yield from Deletes(store, files, places, manifests.found, retained).examinations()
     yield from _summaries(version, lists, manifests.found)
     yield from _statistics(store, version, places)

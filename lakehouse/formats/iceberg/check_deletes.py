@@ -37,7 +37,9 @@ _NAMES = {FILE_PATH: "file_path", POS: "pos"}
 
 @dataclass(frozen=True, slots=True)
 class Deletes:
-    """How delete files are looked at. ``found``: all that the manifests hold. ``retained``: the ids of retained snapshots."""
+    """How delete files are looked at. ``found``: all that the manifests hold. ``retained``: the ids of retained snapshots; none
+    where ``found`` is not complete.
+    """
 
     store: Store
     files: Files
