@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from lakehouse.writing.iceberg_files import StoreFiles
 
-__all__ = ["ByPath", "IcebergTable", "InCatalog", "append", "create", "overwrite", "schema_of"]
+__all__ = ["ByPath", "IcebergTable", "InCatalog", "append", "create", "overwrite"]
 
 _NEWEST_FORMAT = 2
 _PORTION_BYTES = 256 << 20
@@ -176,11 +176,6 @@ def create(place: Place, schema: pa.Schema, partition_by: Sequence[str] = ()) ->
             properties={"format-version": str(_NEWEST_FORMAT)},
         )  # fmt: skip
     place.create(_as_json(metadata))
-
-
-def schema_of(place: Place) -> pa.Schema:
-    """The Arrow schema that data for the table must have. Raises `Unsupported` for a table that cannot be written rightly."""
-    return _Writer(place).schema
 
 
 def append(place: Place, rows: Callable[[pa.Schema], pa.RecordBatchReader]) -> None:

@@ -6,6 +6,7 @@ instants in UTC. What a format has no type for is never stored as something else
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lakehouse.errors import Config, Unsupported
@@ -29,15 +30,31 @@ def iceberg_schema(schema: pa.Schema, where: str) -> pa.Schema:
     return _stored(schema, where, "Iceberg", keeps_small=False, has_time=True)
 
 
-def parquet_schema(schema: pa.Schema, where: str) -> pa.Schema:
-    """``schema`` as it is; Parquet files keep Arrow's own types. Raises `Unsupported` for columns of no type at all."""
+def parquet_schema(schema: pa.Schema, where: str, partition_by: Sequence[str] = ()) -> pa.Schema:
+    """``schema`` as it is, since Parquet files keep Arrow's own types; but partition columns, which are text in names of folders,
+    are int64, date32 or text.
+
+    Raises `Unsupported` for columns of no type at all and partition columns of other types, `Config` as `delta_schema`.
+    """
     import pyarrow as pa
 
     _check_names(schema, where)
+    fields = []
     for field in schema:
-        if pa.types.is_null(field.type):
+        kind = field.type
+        if pa.types.is_null(kind):
             raise Unsupported(f"{where}: column {field.name!r} has no type (null); give it one")
-    return schema
+        if field.name in partition_by:
+            if pa.types.is_integer(kind) and kind != pa.uint64():
+                kind = pa.int64()
+            elif pa.types.is_date(kind):
+                kind = pa.date32()
+            elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+                kind = pa.string()
+            else:
+                raise Unsupported(f"{where}: column {field.name!r} of type {kind} cannot be the name of a folder")
+        fields.append(field.with_type(kind).remove_metadata())
+    return pa.schema(fields)
 
 
 def _check_names(schema: pa.Schema, where: str) -> None:
