@@ -34,7 +34,9 @@ _SHOWN = 3
 
 @dataclass
 class Checkpoint:
-    """What one way of a checkpoint holds. ``parts``: its objects, sidecars included; ``actions``, ``adds``: how many it has."""
+    """What one way of a checkpoint holds. ``parts``: its objects, sidecars included; ``actions``, ``adds``: how many it has;
+    ``own_actions``: without those in sidecars.
+    """
 
     way: Way
     parts: list[ObjectInfo]
@@ -43,6 +45,7 @@ class Checkpoint:
     twice: list[str] = field(default_factory=list)
     actions: int = 0
     adds: int = 0
+    own_actions: int = 0
     version: int | None = None
 
     @property
@@ -57,6 +60,7 @@ def load_checkpoint(store: Store, log: Log, way: Way, localiser: Localiser) -> t
     sidecars: list[dict[str, Any]] = []
     for part in way:
         flaws += _load(store, part, found, sidecars)
+    found.own_actions = found.actions
     for fields in sidecars:
         name = str(fields.get("path"))
         path = name if name.startswith(f"{SIDECARS}/") else f"{SIDECARS}/{name}"
@@ -240,7 +244,7 @@ def _hint_differs(hint: dict[str, Any], top: dict[str, Any], found: Checkpoint) 
     """What the hint says of a checkpoint that is not so; "" where all of it is."""
     sizes = Counter({info.path.rpartition("/")[2]: info.size for info in found.parts})
     said = [
-        ("actions", hint.get("size"), found.actions),
+        ("actions", hint.get("size"), found.own_actions if hint.get("size") == found.own_actions else found.actions),
         ("bytes", hint.get("sizeInBytes"), sum(sizes.values())),
         ("live files", hint.get("numOfAddFiles"), found.adds),
         *((f"bytes of {named.get('path')}", named.get("sizeInBytes"), sizes.get(str(named.get("path")).rpartition("/")[2], 0))

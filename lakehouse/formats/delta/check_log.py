@@ -32,6 +32,11 @@ def gaps(log: Log, span: Span) -> Iterator[Flaw]:
         if after > before + 1 and after not in log.checkpoints and after - 1 not in log.checkpoints:
             more = f" to {after - 1}" if after > before + 2 else ""
             yield Flaw("missing", commit_path(before + 1), f"commit {before + 1}{more} is not there, {before} and {after} are")
+    if numbers and numbers[-1] < span.last:
+        yield Flaw("missing", commit_path(numbers[-1] + 1), f"is not there, and checkpoint {span.last} is")
+    ahead = [number for number in sorted(log.crcs) if number > (log.newest or 0)]
+    if ahead:
+        yield Flaw("missing", commit_path(ahead[-1]), f"has a checksum file, and is not there: the newest is {log.newest}")
     for version, what in sorted(log.torn.items()):
         if version <= span.last:
             yield Flaw(
