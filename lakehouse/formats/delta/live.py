@@ -80,12 +80,11 @@ def live_files(store: Store, version: DeltaVersion, *, parsed: tuple[str, ...] =
     replicated, origins = version.as_replicated(store), version.localiser.origins
     newest = log.newest_checkpoint(span)
     start = span.first if newest is None else newest + 1
-    seen: dict[str, tuple[int, str]] = {}
+    seen: set[str] = set()
     for number, data in commits_in_order(replicated, range(span.last, start - 1, -1)):
         where = f"{store.url}: commit {number}"
-        for kind, fields in actions_of(where, data):
-            if kind in ("add", "remove") and (add := _unseen(where, number, kind, fields, seen)) is not None:
-                yield _file(where, add, origins)
+        for fields in _newest_adds(where, data, seen):
+            yield _file(where, fields, origins)
     if newest is None:
         return
     where = f"{store.url}: checkpoint {newest}"
@@ -94,22 +93,24 @@ def live_files(store: Store, version: DeltaVersion, *, parsed: tuple[str, ...] =
             yield _file(where, fields, origins)
 
 
-def _unseen(
-    where: str, number: int, kind: str, fields: dict[str, Any], seen: dict[str, tuple[int, str]]
-) -> dict[str, Any] | None:
-    """``fields`` of an add that no newer commit speaks of.
+def _newest_adds(where: str, data: bytes, seen: set[str]) -> Iterator[dict[str, Any]]:
+    """The adds of a commit that no newer commit speaks of; ``seen``: what those speak of, and then this one too.
 
     PROTOCOL.md, "Add File and Remove File": a version has at most one action for a file and its vector; the order of its actions
     means nothing. One that is only repeated does no harm.
     """
-    key = _key(where, fields)
-    known = seen.get(key)
-    if known is None:
-        seen[key] = (number, kind)
-        return fields if kind == "add" else None
-    if known[0] == number and known[1] != kind:
-        raise Unsupported(f"{where}: both adds and removes {fields.get('path')!r}, so it is not known whether that file is live")
-    return None
+    here: dict[str, str] = {}
+    for kind, fields in actions_of(where, data):
+        if kind not in ("add", "remove") or (key := _key(where, fields)) in seen:
+            continue
+        known = here.get(key)
+        if known is None:
+            here[key] = kind
+            if kind == "add":
+                yield fields
+        elif known != kind:
+            raise Unsupported(f"{where}: adds and removes {fields.get('path')!r}, so it is not known whether that file is live")
+    seen.update(here)
 
 
 def _key(where: str, fields: dict[str, Any]) -> str:

@@ -135,7 +135,7 @@ def _scalar(value: Any, kind: pa.DataType, *, upper: bool) -> pa.Scalar | None:
     if pa.types.is_string(kind):
         return pa.scalar(_greatest(value) if upper else value, kind) if isinstance(value, str) else None
     if pa.types.is_floating(kind):
-        number = float(value)
+        number = _next(float(value), upper=upper) if pa.types.is_float32(kind) else float(value)
         return pa.scalar(number, kind) if number == number else None
     if pa.types.is_boolean(kind):
         return pa.scalar(value, kind) if isinstance(value, bool) else None
@@ -151,6 +151,13 @@ def _scalar(value: Any, kind: pa.DataType, *, upper: bool) -> pa.Scalar | None:
     if pa.types.is_timestamp(kind) and isinstance(value, str):
         return pa.scalar(timestamp_micros(value) + (_MILLISECOND if upper else 0), pa.int64()).cast(kind)
     return None
+
+
+def _next(number: float, *, upper: bool) -> float:
+    """The float beside ``number``, further out: a text that is read as a double and then rounded may become the wrong float."""
+    import numpy as np
+
+    return float(np.nextafter(np.float32(number), np.float32("inf" if upper else "-inf")))
 
 
 def _greatest(text: str) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as compute
 import pytest
 
 from lakehouse.config import load
@@ -33,6 +35,10 @@ READABLE = [
 ]
 
 pytestmark = pytest.mark.skipif(not EXPECTED, reason="the corpus is not here; LAKE_CORPUS names its folder")
+
+pa_compute: Any = compute
+
+REPLICATED = [name for name, known in EXPECTED.items() if known["must"] == "replicate"]
 
 REFUSED = {
     "spark-variant-stats-no-checkpoint": "column 'v' cannot be read: its variants may be shredded",
@@ -76,7 +82,7 @@ def test_a_table_that_is_not_whole_is_an_error_and_never_fewer_rows(name: str) -
         read(name, "latest")
 
 
-@pytest.mark.parametrize("name", [name for name, known in EXPECTED.items() if known["must"] == "replicate"])
+@pytest.mark.parametrize("name", REPLICATED)
 def test_every_version_of_the_log_is_a_point_and_reads_or_says_what_is_gone(name: str) -> None:
     store = local(CORPUS / "delta" / name)
     pinned = DELTA.pin(store)
@@ -94,6 +100,32 @@ def test_every_version_of_the_log_is_a_point_and_reads_or_says_what_is_gone(name
         if all(add.rows is not None for add in live):
             stated = sum((add.rows or 0) - (add.vector.cardinality if add.vector else 0) for add in live)
             assert read_rows == stated
+
+
+@pytest.mark.parametrize("name", REPLICATED)
+def test_no_bound_of_a_real_table_is_too_narrow(name: str) -> None:
+    """Every value of every file lies within what its statistics and partition values tell; nulls are as many as they say."""
+    store = local(CORPUS / "delta" / name)
+    plan = plan_scan(store, DELTA.pin(store), Point())
+    columns = [field.name for field in plan.fields if field.name not in plan.refused]
+    for task in plan.all_tasks():
+        whole = replace(task, deletes=None)
+        data = pa.Table.from_batches(rows.task_batches(plan, whole, columns=columns), schema=rows.schema_of(plan, columns))
+        assert task.rows in (None, data.num_rows)
+        for column in columns:
+            known, values = task.bounds(column), data.column(column)
+            if known is None:
+                continue
+            assert known.nulls in (None, values.null_count), column
+            if known.lower is None and known.upper is None:
+                continue
+            found: Any = pa_compute.min_max(values)
+            assert known.lower is None or not found["min"].is_valid or not_above(known.lower, found["min"]), column
+            assert known.upper is None or not found["max"].is_valid or not_above(found["max"], known.upper), column
+
+
+def not_above(one: pa.Scalar, other: pa.Scalar) -> bool:
+    return bool(pa_compute.less_equal(one, other).as_py())
 
 
 WILD = {path.stem: json.loads(path.read_text())["versions"] for path in sorted(CORPUS.glob("wild/_expected/d_*.json"))}
