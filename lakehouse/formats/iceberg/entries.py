@@ -6,11 +6,15 @@ Iceberg table spec, "Manifests" and "Sequence Number Inheritance". Syncs, which 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 from lakehouse.errors import NotFound
 from lakehouse.formats.iceberg.avro import Header, read_container
+from lakehouse.formats.iceberg.avro.nodes import NUMBER
+from lakehouse.formats.iceberg.avro.varint import read_long
 from lakehouse.formats.iceberg.avro.walker import Encoded
 from lakehouse.formats.iceberg.manifest import (
     ADDED,
@@ -127,30 +131,103 @@ class _Values(dict[bytes | None, Any]):
 
 
 class _Map(Mapping[int, Any]):
-    """A map of statistics, decoded when it is first asked for anything."""
+    """A map of statistics, taken apart when it is first asked for anything."""
 
-    __slots__ = ("_read", "_values", "_where")
+    __slots__ = ("_form", "_items", "_raw")
 
-    def __init__(self, read: Callable[[], Any], where: str) -> None:
-        self._read, self._where = read, where
-        self._values: dict[int, Any] | None = None
+    def __init__(self, raw: bytes, form: _MapForm) -> None:
+        self._raw, self._form = raw, form
+        self._items: tuple[dict[int, Any], Callable[[Any], Any]] | None = None
 
-    def _decoded(self) -> dict[int, Any]:
-        if self._values is None:
-            try:
-                self._values = {item["key"]: item["value"] for item in self._read() or ()}
-            except (ValueError, IndexError, KeyError, TypeError) as error:
-                raise _damaged(self._where, error) from error
-        return self._values
+    def _opened(self) -> tuple[dict[int, Any], Callable[[Any], Any]]:
+        if self._items is None:
+            self._items = self._form.items(self._raw)
+        return self._items
 
     def __getitem__(self, field_id: int) -> Any:
-        return self._decoded()[field_id]
+        items, decode = self._opened()
+        return decode(items[field_id])
+
+    def get(self, field_id: int, default: Any = None) -> Any:
+        items, decode = self._opened()
+        return decode(items[field_id]) if field_id in items else default
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._decoded())
+        return iter(self._opened()[0])
 
     def __len__(self) -> int:
-        return len(self._decoded())
+        return len(self._opened()[0])
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+class _Keys(dict[bytes, int]):
+    """Field ids by their encodings."""
+
+    def __missing__(self, raw: bytes) -> int:
+        value = self[raw] = read_long(raw, 0)[0]
+        return value
+
+
+class _MapForm:
+    """How one manifest writes a map of statistics.
+
+    Where the items are plain (records of an int, and of bytes or a long) and their values short, one expression finds all of
+    them, and a value is decoded when it is asked for. Everything else is read by the walker.
+    """
+
+    def __init__(self, read: Callable[[bytes, int], tuple[Any, int]], schema: Any, where: str) -> None:
+        self._read, self._where, self._keys = read, where, _Keys()
+        self._start = 1 if isinstance(schema, list) else 0
+        self._form = _PLAIN_ITEMS.get(_kind_of_values(schema))
+
+    def items(self, raw: bytes) -> tuple[dict[int, Any], Callable[[Any], Any]]:
+        """What stands for the values, by field id, and what makes the values of that."""
+        try:
+            plain = self._plain(raw)
+            if plain is not None and self._form is not None:
+                return plain, self._form[1]
+            return {item["key"]: item["value"] for item in self._read(raw, 0)[0] or ()}, _as_it_is
+        except (ValueError, IndexError, KeyError, TypeError) as error:
+            raise _damaged(self._where, error) from error
+
+    def _plain(self, raw: bytes) -> dict[int, bytes] | None:
+        """The encoded values by field id; None where the map is not one block of plain items."""
+        end = len(raw) - 1
+        if self._form is None or end <= self._start or raw[end]:
+            return None
+        count, start = read_long(raw, self._start)
+        pairs = self._form[0].findall(raw, start, end)
+        if len(pairs) != count or sum(map(len, chain.from_iterable(pairs))) != end - start:
+            return None
+        keys = self._keys
+        return {keys[key]: value for key, value in pairs}
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _kind_of_values(schema: Any) -> str:
+    """The type of the values of a map that is an array of plain records; "" for any other."""
+    branches = schema if isinstance(schema, list) else [schema]
+    array = next((each for each in branches if isinstance(each, dict) and each.get("type") == "array"), {})
+    fields = (_record(array.get("items")) or {}).get("fields") or ()
+    kinds = [each.get("type") for each in fields]
+    return (
+        str(kinds[1])
+        if len(kinds) == 2 and kinds[0] == "int" and [each.get("name") for each in fields] == ["key", "value"]
+        else ""
+    )
+
+
+_SHORT = b"|".join(re.escape(bytes((2 * size,))) + b".{%d}" % size for size in range(64))
+_PLAIN_ITEMS: dict[str, tuple[re.Pattern[bytes], Callable[[Any], Any]]] = {
+    "bytes": (re.compile(b"(%s)(%s)" % (NUMBER, _SHORT), re.DOTALL), lambda raw: raw[1:]),
+    "long": (re.compile(b"(%s)(%s)" % (NUMBER, NUMBER)), lambda raw: read_long(raw, 0)[0]),
+}
+"""What matches the encoded key and value of one item, and what makes its value of the latter (of bytes: up to 63)."""
 
 
 class _Reader:
@@ -162,7 +239,8 @@ class _Reader:
         self._spec_id = _spec_id(header, manifest, where)
         if self._spec_id not in specs:
             raise NotFound(f"{where}: is of the partition spec {self._spec_id}, which the table does not have")
-        self._names = _partition_names(header.schema, specs[self._spec_id])
+        self._data_file = _record(_typed(_record(header.schema), _DATA_FILE, "data_file"))
+        self._names = _partition_names(self._data_file, specs[self._spec_id])
         self._fields = [self._field(field_id) for field_id in _WANTED]
 
     def _field(self, field_id: int) -> tuple[int, _Values]:
@@ -174,7 +252,8 @@ class _Reader:
             return at - 1, _Values(self.walker.text_reader(field_id), 0)
         read, where = self.walker.reader(field_id), self._where
         if field_id in _MAPS:
-            return at - 1, _Values(lambda raw: _Map(lambda: read(raw, 0)[0], where), 0, nothing)
+            form = _MapForm(read, _typed(self._data_file, field_id, _WANTED[field_id].removeprefix("data_file.")), where)
+            return at - 1, _Values(lambda raw: _Map(raw, form), 0, nothing)
         if field_id == _PARTITION:
             return at - 1, _Values(lambda raw: self._partition(read(raw, 0)[0]), _KEPT_VALUES)
         return at - 1, _Values(lambda raw: read(raw, 0)[0], 0 if field_id in _UNIQUE else _KEPT_VALUES)
@@ -238,9 +317,8 @@ def _spec_id(header: Header, manifest: ManifestFile, where: str) -> int:
         raise _damaged(where, error) from error
 
 
-def _partition_names(schema: Any, spec: PartitionSpec) -> tuple[str, ...]:
+def _partition_names(data_file: dict[str, Any] | None, spec: PartitionSpec) -> tuple[str, ...]:
     """The names by which the manifest's Avro schema holds the fields of ``spec``: by their ids, else by their names."""
-    data_file = _record(_typed(_record(schema), _DATA_FILE, "data_file"))
     stated = (_record(_typed(data_file, _PARTITION, "partition")) or {}).get("fields") or []
     by_id = {each.get("field-id"): str(each.get("name")) for each in stated}
     return tuple(by_id.get(field.id, field.name) for field in spec.fields)
