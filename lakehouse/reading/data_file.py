@@ -119,7 +119,7 @@ def unreadable(where: str, file_format: str = "parquet") -> Iterator[None]:
         raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         what = f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        if isinstance(error, pa.ArrowNotImplementedError) or "crypt" in what:
+        if isinstance(error, pa.ArrowNotImplementedError) or "crypt" in what or "out of range" in what:
             raise Unsupported(f"{where}: uses something of {file_format} that cannot be read ({what})") from error
         raise NotFound(f"{where} is damaged: it cannot be read as {file_format} ({what}); restore it, then run again") from error
 

@@ -114,7 +114,15 @@ class _Index:
 
 
 def _plain(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """``column`` as ``kind``, in a type that Arrow's kernels take: no extension, no view."""
+    import pyarrow as pa
+    import pyarrow.types as types
+
     array = column if column.type == kind else column.cast(kind)
+    if types.is_string_view(kind):
+        return array.cast(pa.large_string())
+    if types.is_binary_view(kind):
+        return array.cast(pa.large_binary())
     return array.storage if hasattr(kind, "storage_type") else array
 
 

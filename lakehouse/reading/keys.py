@@ -50,7 +50,7 @@ def _column(column: pa.Array) -> Words:
         hashes = column.cast("uint8").fill_null(0).to_numpy(zero_copy_only=False).astype(np.uint64)
     elif types.is_null(kind):
         hashes = np.zeros(len(column), dtype=np.uint64)
-    elif hasattr(kind, "bit_width") and not types.is_fixed_size_binary(kind):
+    elif types.is_primitive(kind) or types.is_decimal(kind):
         hashes = _fixed(column, kind.bit_width // 8)
     else:
         hashes = _bytes(column)
@@ -72,7 +72,7 @@ def _fixed(column: pa.Array, width: int) -> Words:
         return values.astype(np.uint64)
     words = np.frombuffer(
         buffer, dtype=np.uint64, count=len(column) * width // _WORD_BYTES, offset=column.offset * width
-    ).reshape(len(column), -1)
+    ).reshape(len(column), width // _WORD_BYTES)
     hashes = words[:, 0].copy()
     for place in range(1, words.shape[1]):
         hashes = _mixed(hashes) ^ words[:, place]

@@ -17,11 +17,12 @@ from lakehouse.errors import Config, Unsupported
 from lakehouse.memory import DEFAULT_BYTES
 from lakehouse.parallel import threads
 from lakehouse.reading.ahead import Ahead
-from lakehouse.reading.data_file import DataFile, open_data_file
+from lakehouse.reading.data_file import DataFile, open_data_file, unreadable
 from lakehouse.reading.deleted import DeleteIndexes, all_deleted, kept_positions
 from lakehouse.reading.projection import arrow_field, of_rows, project
 from lakehouse.reading.prune import checked_filter, columns_named, may_match
 from lakehouse.reading.row_groups import groups_that_may_match
+from lakehouse.reading.selection import filtered, selected
 from lakehouse.reading.task import Deletes, MayMatch, ReadField, ScanPlan, ScanTask, everything
 
 if TYPE_CHECKING:
@@ -149,12 +150,16 @@ class _Reading:
         groups = _not_all_deleted(file, deletes, groups)
         given = file.batches(projection.leaves, groups, memory=self.memory, use_threads=self.use_threads)
         for position, batch in given:
-            made = self._kept(projection.apply(batch), position, deletes, file.where)
+            with unreadable(file.where, task.file_format):
+                made = self._kept(projection.apply(batch), position, deletes, file.where)
+            if self.filter is not None and made.num_rows:
+                made = filtered(made, self.filter, file.where)
+            made = _first(made, len(self.asked))
             if made.num_rows:
                 yield made
 
     def _kept(self, batch: pa.RecordBatch, position: int, deletes: Deletes, where: str) -> pa.RecordBatch:
-        """The rows of ``batch``, the first of which stands at ``position``, that are left; of the columns asked for."""
+        """The rows of ``batch``, the first of which stands at ``position``, that are left; of the columns needed."""
         import pyarrow as pa
 
         kept = None if deletes.positions is None else kept_positions(deletes.positions, position, batch.num_rows)
@@ -165,16 +170,13 @@ class _Reading:
             found = self.indexes.of(each, where).kept(values, batch.num_rows)
             if found is not None:
                 kept = found if kept is None else kept & found
-        if batch.num_columns > len(self.needed):
-            batch = _first(batch, len(self.needed))
-        if kept is not None:
-            batch = batch.filter(pa.array(kept))
-        if self.filter is not None and batch.num_rows:
-            batch = batch.filter(self.filter)
-        return _first(batch, len(self.asked)) if batch.num_columns > len(self.asked) else batch
+        batch = _first(batch, len(self.needed))
+        return batch if kept is None else selected(batch, pa.array(kept))
 
 
 def _first(batch: pa.RecordBatch, columns: int) -> pa.RecordBatch:
+    if batch.num_columns == columns:
+        return batch
     return batch.select(range(columns)) if columns else of_rows(batch.num_rows)
 
 
