@@ -7,8 +7,8 @@ loads no extension, and only reads: nothing but a SELECT is run.
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
@@ -33,8 +33,6 @@ BATCH_ROWS = 1 << 16
 LEAST_BYTES = 256 << 20
 """With less, DuckDB spends its time on writing to the disk what it cannot hold."""
 
-_NAME = re.compile(r'"((?:[^"]|"")*)"|[^".]+')
-
 
 def sql(text: str, *, settings: Settings | None = None, memory: int = 4 * DEFAULT_BYTES) -> Query:
     """The rows that a SELECT gives. Tables are named by their places, in quotes (``FROM 's3://acme/orders'``), or by the names of
@@ -57,19 +55,40 @@ def sql(text: str, *, settings: Settings | None = None, memory: int = 4 * DEFAUL
 
 
 def _names(duckdb: Any, text: str) -> set[str]:
-    """The tables that a SELECT names. Raises `Config` for any other statement, and for a name in several parts."""
+    """The tables that a SELECT names, as DuckDB's own parser reads it.
+
+    Raises `Config` for any other statement, and for a name in several parts.
+    """
     with duckdb.connect() as connection:
-        statements = connection.extract_statements(text)
-        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-            what = ", ".join(str(statement.type).rpartition(".")[2] for statement in statements) or "nothing"
-            raise Config(f"sql: one SELECT is run, not {what}; nothing can be written or set")
-        found = set[str]()
-        for name in connection.get_table_names(text, qualified=True):
-            match = _NAME.fullmatch(name)
-            if match is None:
-                raise Config(f"sql: {name}: write the place of a table in quotes, as in FROM 's3://acme/orders'")
-            found.add(name if match[1] is None else match[1].replace('""', '"'))
-        return found
+        found = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [text]).fetchone()
+    tree = json.loads(found[0])
+    if tree["error"]:
+        raise Config(f"sql: {tree['error_message']}; one SELECT is run, and nothing else")
+    if len(tree["statements"]) != 1:
+        raise Config(f"sql: one SELECT is run, not {len(tree['statements'])} statements")
+    return set(_tables(tree["statements"][0], frozenset()))
+
+
+def _tables(node: Any, defined: frozenset[str]) -> Iterator[str]:
+    """The tables that are named in a part of a statement, but for those that its WITH clauses have ``defined``."""
+    if isinstance(node, list):
+        for part in node:
+            yield from _tables(part, defined)
+    if not isinstance(node, dict):
+        return
+    if node.get("type") == "BASE_TABLE":
+        path = [node[part] for part in ("catalog_name", "schema_name", "table_name") if node[part]]
+        if len(path) > 1:
+            raise Config(f"sql: {'.'.join(path)}: write the place of a table in quotes, as in FROM 's3://acme/orders'")
+        if path[0].lower() not in defined:
+            yield path[0]
+    for clause in node.get("cte_map", {}).get("map", ()):
+        own = {clause["key"].lower()}
+        yield from _tables(clause["value"], defined | own if "RECURSIVE_CTE_NODE" in json.dumps(clause["value"]) else defined)
+        defined |= own
+    for name, part in node.items():
+        if name != "cte_map":
+            yield from _tables(part, defined)
 
 
 class Query(Rows):
@@ -101,7 +120,7 @@ class Query(Rows):
     def _computed(self) -> Iterator[Any]:
         """The schema, and after it the batches."""
         with self._connected() as (connection, failed), _said(needed("duckdb", INSTALL), failed):
-            reader = connection.execute(self._text).to_arrow_reader(BATCH_ROWS)
+            reader = connection.sql(self._text).to_arrow_reader(BATCH_ROWS)
             yield reader.schema
             yield from reader
 
