@@ -21,7 +21,7 @@ from lakehouse.replica import open_source
 from lakehouse.store import Store
 from lakehouse.table import TableFormat, TableVersion, Terms
 
-__all__ = ["CheckFinding", "CheckReport", "check"]
+__all__ = ["CheckFinding", "CheckReport", "check", "look"]
 
 _SIGNS = {"missing": "-", "duplicate": "+", "unchecked": "!"}
 _AT_A_TIME = 8
@@ -95,17 +95,14 @@ def check(
     options = Options(maps=tuple((maps or {}).items()), external=tuple(allow_external))
     store, terms, named = open_source(place, settings, options)
     chosen = formats.detect(store, format or ("iceberg" if terms.root is not None else None))
-    report = CheckReport(store.url, chosen.name, "", deep)
-    pinned = _pin(store, chosen, named or version, terms, report)
-    if pinned is not None:
-        report.version = pinned.id
-        _look(store, chosen, pinned, report, workers, progress)
-    report.findings = sorted(set(report.findings), key=lambda finding: (finding.path, finding.kind, finding.message))
-    return report
+    pinned = _pin(store, chosen, named or version, terms)
+    if isinstance(pinned, TableVersion):
+        return look(store, chosen, pinned, deep=deep, workers=workers, progress=progress)
+    return CheckReport(store.url, chosen.name, "", deep, findings=_sorted(pinned))
 
 
-def _pin(store: Store, chosen: TableFormat, wanted: str | None, terms: Terms, report: CheckReport) -> TableVersion | None:
-    """The version to look at; None where the table cannot be read, which is a finding."""
+def _pin(store: Store, chosen: TableFormat, wanted: str | None, terms: Terms) -> TableVersion | list[Flaw]:
+    """The version to look at, or why the table cannot be read."""
     try:
         return chosen.pin(store, wanted, terms)
     except NotFound as error:
@@ -113,34 +110,42 @@ def _pin(store: Store, chosen: TableFormat, wanted: str | None, terms: Terms, re
         flaws = list(chosen.damaged(store)) if there else []
         if not flaws and (wanted is not None or not there):
             raise
-        report.findings.extend(_finding(flaw) for flaw in flaws or [Flaw("unreadable", "", str(error))])
-        return None
+        return flaws or [Flaw("unreadable", "", str(error))]
 
 
-def _look(
-    store: Store, chosen: TableFormat, version: TableVersion, report: CheckReport, workers: int, progress: Progress
-) -> None:
+def look(
+    store: Store, chosen: TableFormat, version: TableVersion, *, deep: bool, workers: int = 16, progress: Progress = silent
+) -> CheckReport:
+    """As `check`, for a table that is open. What the store fails to give is ``unchecked``."""
+    flaws: list[Flaw] = []
+    objects = 0
+
     def examine(several: list[Examination]) -> list[tuple[str, list[Flaw]]]:
-        return [(one.path, _outcome(one, report.deep)) for one in several]
+        return [(one.path, _outcome(one, deep)) for one in several]
 
     def examinations() -> Iterator[Examination]:
         for found in chosen.check(store, version):
             if isinstance(found, Flaw):
-                report.findings.append(_finding(found))
+                flaws.append(found)
             else:
                 yield found
 
     try:
         for _, outcomes in every(examine, _grouped(examinations(), workers), workers=workers):
-            for path, flaws in outcomes:
-                report.objects += 1
-                report.findings.extend(_finding(flaw) for flaw in flaws)
-                sign = _finding(flaws[0]).sign if flaws else "="
+            for path, wrong in outcomes:
+                objects += 1
+                flaws += wrong
+                sign = _finding(wrong[0]).sign if wrong else "="
                 progress(ProgressEvent("verify", objects=1, message=f"{sign} {path}"))
-    except (NotFound, Transfer) as error:
-        if not report.findings:
-            kind = "unreadable" if isinstance(error, NotFound) else "unchecked"
-            report.findings.append(CheckFinding(kind, "", str(error)))
+    except Transfer as error:
+        flaws.append(Flaw("unchecked", "", str(error)))
+    except NotFound as error:
+        flaws += [] if flaws else [Flaw("unreadable", "", str(error))]
+    return CheckReport(store.url, chosen.name, version.id, deep, objects, _sorted(flaws))
+
+
+def _sorted(flaws: list[Flaw]) -> list[CheckFinding]:
+    return sorted({_finding(flaw) for flaw in flaws}, key=lambda finding: (finding.path, finding.kind, finding.message))
 
 
 def _finding(flaw: Flaw) -> CheckFinding:
