@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from lakehouse.formats.iceberg.check_values import Column, bound_value, exceeds
+from lakehouse.formats.iceberg.check_values import Column, exceeds
 from lakehouse.formats.iceberg.entries import DataFile
 from lakehouse.formats.iceberg.manifest import DATA, EQUALITY_DELETES
 from lakehouse.formats.iceberg.manifest_list import ManifestFile
 
-__all__ = ["entry_flaws", "is_vector"]
+__all__ = ["entry_flaws", "is_vector", "statistics_flaws"]
 
 _PUFFIN = "puffin"
 _FORMATS = ("parquet", "orc", "avro")
@@ -30,16 +30,20 @@ def is_vector(entry: DataFile) -> bool:
 def entry_flaws(entry: DataFile, manifest: ManifestFile, columns: Mapping[int, Column], format_version: int) -> Iterator[Said]:
     """Kind and text of each contradiction in a live entry of ``manifest``.
 
-    Kinds: ``content``, ``sequence``, ``schema``, ``counts``, ``bounds``.
+    What it says of columns is left to `statistics_flaws`. Kinds: ``content``, ``sequence``, ``schema``, ``vector``, ``counts``.
     """
     yield from _content(entry, manifest.content, columns)
     if format_version > 1:
         yield from _sequence(entry, manifest)
-    yield from _counts(entry, columns)
-    yield from _bounds(entry, columns)
     splits = entry.split_offsets
     if splits and (list(splits) != sorted(splits) or splits[0] < 0 or splits[-1] >= entry.size):
         yield "counts", f"has the split offsets {list(splits[:8])}, which do not ascend within its {entry.size} bytes"
+
+
+def statistics_flaws(entry: DataFile, columns: Mapping[int, Column]) -> Iterator[Said]:
+    """Kind and text of each contradiction in the counts and bounds of an entry. Kinds: ``counts``, ``bounds``."""
+    yield from _counts(entry, columns)
+    yield from _bounds(entry, columns)
 
 
 def _content(entry: DataFile, content: int, columns: Mapping[int, Column]) -> Iterator[Said]:
@@ -75,8 +79,10 @@ def _counts(entry: DataFile, columns: Mapping[int, Column]) -> Iterator[Said]:
     rows, values, nulls = entry.rows, entry.value_counts, entry.null_counts
     for name, counts in (("values", values), ("nulls", nulls), ("NaNs", entry.nan_counts)):
         for number, count in counts.items():
+            if 0 <= count <= rows:
+                continue
             column = columns.get(number)
-            if column is not None and column.plain and not 0 <= count <= rows:
+            if column is not None and column.plain:
                 yield "counts", f"has {count} {name} of {column.name} in {rows} rows"
 
 
@@ -88,7 +94,7 @@ def _bounds(entry: DataFile, columns: Mapping[int, Column]) -> Iterator[Said]:
         if column is None or upper is None or lower == upper or number >= _ROW_ID_COLUMNS:
             continue
         try:
-            low, high = bound_value(column.type, lower), bound_value(column.type, upper)
+            low, high = column.read(lower), column.read(upper)
         except ValueError as error:
             yield "bounds", f"has a bound of {column.name} that cannot be read ({error})"
             continue

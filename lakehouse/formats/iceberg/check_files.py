@@ -6,12 +6,13 @@ bounds of the entry: another file under that name, even of the same size, hardly
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, cast
 
-from lakehouse.formats.iceberg.check_values import Column, Value, bound_value, partition_value
+from lakehouse.formats.iceberg.check_entries import statistics_flaws
+from lakehouse.formats.iceberg.check_values import Column, Value, exceeds, partition_value
 from lakehouse.formats.iceberg.entries import DataFile
 from lakehouse.formats.iceberg.manifest import EQUALITY_DELETES
 from lakehouse.formats.iceberg.partitioning import PartitionSpec
@@ -35,6 +36,8 @@ _KINDS = {
     "binary": ("binary", "uuid"),
 }
 """Kinds of columns in files, and the types of columns of which bounds compare with theirs as they are."""
+Said = tuple[str, str]
+Pairs = Sequence[tuple[LeafFacts, Column]]
 _MICROS, _NANOS = 10**6, 10**9
 _CUT_FROM, _CHARACTER_BYTES = 16, 4
 """No writer cuts bounds of text and bytes in footers shorter than that; the last character of an upper one is raised then."""
@@ -64,25 +67,24 @@ class Files:
         return data_file(self.store, path, entry.size, file_format, entry.rows, deep=deep, agrees=agrees)
 
     def _agrees(self, entry: DataFile, path: str, by: str, footer: Footer) -> Iterator[Flaw]:
-        for kind, text in self._differences(entry, footer):
+        leaves = {leaf.field_id: leaf for leaf in footer.leaves if leaf.field_id is not None}
+        pairs = [(leaf, column) for number, leaf in leaves.items() if (column := self.columns.get(number)) is not None]
+        differences, odd = _compared(entry, pairs)
+        for kind, text in (*self._differences(entry, footer, leaves), *differences):
             yield Flaw(kind, path, f"{text} ({by})")
+        if odd or differences or not pairs:
+            for kind, text in statistics_flaws(entry, self.columns):
+                yield Flaw(kind, by, f"its entry of {entry.path} {text}")
 
-    def _differences(self, entry: DataFile, footer: Footer) -> Iterator[tuple[str, str]]:
+    def _differences(self, entry: DataFile, footer: Footer, leaves: Mapping[int, LeafFacts]) -> Iterator[Said]:
         yield from self._ids(entry, footer)
         starts = footer.row_groups
         strange = [offset for offset in entry.split_offsets if offset not in starts] if starts else []
         if strange:
             yield "counts", f"has row groups at {list(starts[:8])}, its manifest has split offsets {strange[:8]}"
-        leaves = {leaf.field_id: leaf for leaf in footer.leaves if leaf.field_id is not None}
-        if len(leaves) == sum(leaf.field_id is not None for leaf in footer.leaves):
-            for number, leaf in leaves.items():
-                column = self.columns.get(number)
-                if column is not None:
-                    yield from _counts(entry, leaf, column)
-                    yield from _bounds(entry, leaf, column)
-            yield from self._partition(entry, leaves, footer)
+        yield from self._partition(entry, leaves, footer)
 
-    def _ids(self, entry: DataFile, footer: Footer) -> Iterator[tuple[str, str]]:
+    def _ids(self, entry: DataFile, footer: Footer) -> Iterator[Said]:
         """Columns are found by their ids; in files that have none by the names that the table maps."""
         if not footer.ids:
             return
@@ -98,7 +100,7 @@ class Files:
         if entry.content == EQUALITY_DELETES and lacking:
             yield "schema", f"deletes by the fields {lacking}, which it does not hold"
 
-    def _partition(self, entry: DataFile, leaves: Mapping[Any, LeafFacts], footer: Footer) -> Iterator[tuple[str, str]]:
+    def _partition(self, entry: DataFile, leaves: Mapping[Any, LeafFacts], footer: Footer) -> Iterator[Said]:
         """All rows have the identity partition's value, where the file holds the column."""
         for field, stated in zip(self.specs[entry.spec_id].fields, entry.partition, strict=False):
             leaf, column = leaves.get(field.source_ids[0]), self.columns.get(field.source_ids[0])
@@ -106,7 +108,7 @@ class Files:
                 continue
             if (stated is None) != (leaf.nulls == leaf.values) and leaf.nulls is not None:
                 yield "partition", f"has {leaf.nulls} nulls of {column.name} in {leaf.values} rows, its partition is {stated!r}"
-            if stated is None or leaf.lower is None or leaf.upper is None or not _comparable(leaf, column):
+            if stated is None or leaf.lower is None or leaf.upper is None or not _comparable(leaf.kind, leaf.scale, column.type):
                 continue
             try:
                 value = partition_value(column.type, stated)
@@ -116,38 +118,51 @@ class Files:
                 yield "partition", f"has {column.name} from {leaf.lower!r} to {leaf.upper!r}, its partition is {stated!r}"
 
 
-def _counts(entry: DataFile, leaf: LeafFacts, column: Column) -> Iterator[tuple[str, str]]:
-    if not column.plain:
-        return
-    values, nulls = entry.value_counts.get(column.id), entry.null_counts.get(column.id)
-    if values is not None and values != leaf.values:
-        yield "counts", f"has {leaf.values} values of {column.name}, its manifest says {values}"
-    if nulls is not None and leaf.nulls is not None and nulls != leaf.nulls:
-        yield "counts", f"has {leaf.nulls} nulls of {column.name}, its manifest says {nulls}"
+def _compared(entry: DataFile, pairs: Pairs) -> tuple[list[Said], bool]:
+    """How the counts and bounds of the entry differ from what the footer says, and whether the entry contradicts itself.
+
+    Readers skip a file wrongly when its values are not within the bounds. Of all that is done for a file this takes most time, so
+    what is equal is passed over first.
+    """
+    values, nulls, lowers, uppers = entry.value_counts, entry.null_counts, entry.lower_bounds, entry.upper_bounds
+    found, odd = list[Said](), False
+    for leaf, column in pairs:
+        number = column.id
+        if column.plain:
+            stated, missing = values.get(number), nulls.get(number)
+            if stated is not None and stated != leaf.values:
+                found.append(("counts", f"has {leaf.values} values of {column.name}, its manifest says {stated}"))
+            if missing is not None and leaf.nulls is not None and missing != leaf.nulls:
+                found.append(("counts", f"has {leaf.nulls} nulls of {column.name}, its manifest says {missing}"))
+        lower, upper = lowers.get(number), uppers.get(number)
+        if (lower is None and upper is None) or not _comparable(leaf.kind, leaf.scale, column.type):
+            continue
+        try:
+            low = column.read(lower) if lower is not None else None
+            high = column.read(upper) if upper is not None else None
+        except ValueError:
+            odd = True
+            continue
+        if low == leaf.lower and high == leaf.upper:
+            continue
+        if low is not None and high is not None and exceeds(low, high):
+            odd = True
+            continue
+        if low is not None and leaf.lower is not None and _below(leaf.lower, low, leaf, column):
+            found.append(("bounds", f"has {leaf.lower!r} as {column.name}, below the lower bound {low!r} of its manifest"))
+        if high is not None and leaf.upper is not None and _below(high, leaf.upper, leaf, column, swapped=True):
+            found.append(("bounds", f"has {leaf.upper!r} as {column.name}, above the upper bound {high!r} of its manifest"))
+    return found, odd
 
 
-def _bounds(entry: DataFile, leaf: LeafFacts, column: Column) -> Iterator[tuple[str, str]]:
-    """What the footer says lies within the bounds of the manifest, else readers skip the file wrongly."""
-    if not _comparable(leaf, column):
-        return
-    lower, upper = entry.lower_bounds.get(column.id), entry.upper_bounds.get(column.id)
-    try:
-        low = bound_value(column.type, lower) if lower is not None else None
-        high = bound_value(column.type, upper) if upper is not None else None
-    except ValueError:
-        return  # the manifest's flaw
-    if low is not None and leaf.lower is not None and _below(leaf.lower, low, leaf, column):
-        yield "bounds", f"has {leaf.lower!r} as {column.name}, below the lower bound {low!r} of its manifest"
-    if high is not None and leaf.upper is not None and _below(high, leaf.upper, leaf, column, swapped=True):
-        yield "bounds", f"has {leaf.upper!r} as {column.name}, above the upper bound {high!r} of its manifest"
-
-
-def _comparable(leaf: LeafFacts, column: Column) -> bool:
-    if leaf.kind == "decimal":
-        return column.type.startswith("decimal") and column.type.rstrip(")").rpartition(",")[2].strip() == str(leaf.scale)
-    if leaf.kind == "binary" and column.type.startswith("fixed"):
+@cache
+def _comparable(kind: str, scale: int, column_type: str) -> bool:
+    """Whether bounds of a column of a file compare with those of manifests, both as they are."""
+    if kind == "decimal":
+        return column_type.startswith("decimal") and column_type.rstrip(")").rpartition(",")[2].strip() == str(scale)
+    if kind == "binary" and column_type.startswith("fixed"):
         return True
-    return column.type in _KINDS.get(leaf.kind, ())
+    return column_type in _KINDS.get(kind, ())
 
 
 def _below(one: Value, other: Value, leaf: LeafFacts, column: Column, *, swapped: bool = False) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from lakehouse.formats.iceberg.check_values import Column, Value, bound_value, exceeds, partition_type, partition_value
+from lakehouse.formats.iceberg.check_values import Column, Value, exceeds, partition_type, partition_value, reader_of
 from lakehouse.formats.iceberg.manifest_list import PartitionSummary
 from lakehouse.formats.iceberg.partitioning import PartitionField, PartitionSpec
 
@@ -74,7 +74,7 @@ def _outside(kind: str | None, stated: Any, summary: PartitionSummary) -> str:
     if value != value:
         return "where its summary says that there is no NaN" if summary.contains_nan is False else ""
     for raw, name, sign in ((summary.lower, "lower", 1), (summary.upper, "upper", -1)):
-        bound = bound_value(kind, raw) if raw is not None else None
+        bound = reader_of(kind)(raw) if raw is not None else None
         if bound is not None and (exceeds(bound, value) if sign > 0 else exceeds(value, bound)):
             return f"beyond the {name} bound {bound!r} of its summary"
     return ""

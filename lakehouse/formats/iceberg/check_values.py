@@ -7,17 +7,17 @@ Iceberg table spec, Appendix D, "Binary single-value serialization". A column ma
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-__all__ = ["Column", "Value", "bound_value", "columns_of", "exceeds", "partition_type", "partition_value"]
+__all__ = ["Column", "Value", "columns_of", "exceeds", "partition_type", "partition_value", "reader_of"]
 
 Value = bool | int | float | bytes
 
 _INTEGERS = ("int", "long", "date", "time", "timestamp", "timestamptz", "timestamp_ns", "timestamptz_ns")
 _BYTES = ("string", "binary", "uuid")
-_WIDTHS = {4: "<f", 8: "<d"}
 _OF_TRANSFORM = {"year": "int", "month": "int", "day": "date", "hour": "int"}
 
 
@@ -25,13 +25,14 @@ _OF_TRANSFORM = {"year": "int", "month": "int", "day": "date", "hour": "int"}
 class Column:
     """A field of any of the table's schemas. ``type``: of primitives as the spec names it, else ``struct``, ``list``, ``map``.
 
-    ``plain``: every row has one value of it: it lies in no list and no map, and no struct around it.
+    ``plain``: every row has one value of it: it lies in no list and no map, and no struct around it. ``read``: see `reader_of`.
     """
 
     id: int
     name: str
     type: str
     plain: bool
+    read: Callable[[bytes], Value | None] = field(compare=False, repr=False)
 
 
 def columns_of(schemas: Iterable[Mapping[str, Any]]) -> dict[int, Column]:
@@ -43,38 +44,63 @@ def columns_of(schemas: Iterable[Mapping[str, Any]]) -> dict[int, Column]:
 
 
 def _collect(kind: Mapping[str, Any], prefix: str, plain: bool, found: dict[int, Column]) -> None:
-    parts = [(field["id"], field["name"], field["type"]) for field in kind.get("fields") or ()]
+    parts = [(each["id"], each["name"], each["type"]) for each in kind.get("fields") or ()]
     parts += [(kind[f"{part}-id"], part, kind[part]) for part in ("element", "key", "value") if f"{part}-id" in kind]
     for number, name, inner in parts:
         text = inner if isinstance(inner, str) else str(inner.get("type"))
-        found[number] = Column(number, f"{prefix}{name}", text, plain and "fields" in kind)
+        found[number] = Column(number, f"{prefix}{name}", text, plain and "fields" in kind, reader_of(text))
         if isinstance(inner, Mapping):
             _collect(inner, f"{prefix}{name}.", False, found)
 
 
-def bound_value(kind: str, raw: bytes) -> Value | None:
-    """The bound ``raw`` of a column of that type; None for types whose bounds are not ordered so.
-
-    Raises ValueError where it cannot be a value of that type.
+@cache
+def reader_of(kind: str) -> Callable[[bytes], Value | None]:
+    """What reads bounds of columns of that type: None for types whose bounds are not ordered so. It raises ValueError for bytes
+    that cannot be a value of the type.
     """
     if kind in _BYTES or kind.startswith("fixed"):
-        return raw
-    if kind in _INTEGERS:
-        if len(raw) not in _WIDTHS:
-            raise ValueError(f"{len(raw)} bytes are no {kind}")
-        return int.from_bytes(raw, "little", signed=True)
-    if kind in ("float", "double"):
-        if len(raw) not in _WIDTHS:
-            raise ValueError(f"{len(raw)} bytes are no {kind}")
-        value: float = struct.unpack(_WIDTHS[len(raw)], raw)[0]
-        return value
+        return _same
     if kind.startswith("decimal"):
-        return int.from_bytes(raw, "big", signed=True)
-    if kind == "boolean":
-        if len(raw) != 1:
-            raise ValueError(f"{len(raw)} bytes are no boolean")
-        return raw != b"\0"
+        return _decimal
+    return _READERS.get(kind, _nothing)
+
+
+def _same(raw: bytes) -> bytes:
+    return raw
+
+
+def _nothing(_raw: bytes) -> None:
     return None
+
+
+def _decimal(raw: bytes) -> int:
+    return int.from_bytes(raw, "big", signed=True)
+
+
+def _integer(raw: bytes) -> int:
+    if len(raw) != 8 and len(raw) != 4:
+        raise ValueError(f"{len(raw)} bytes are no number")
+    return int.from_bytes(raw, "little", signed=True)
+
+
+def _floating(raw: bytes) -> float:
+    if len(raw) != 8 and len(raw) != 4:
+        raise ValueError(f"{len(raw)} bytes are no number")
+    value: float = struct.unpack("<d" if len(raw) == 8 else "<f", raw)[0]
+    return value
+
+
+def _boolean(raw: bytes) -> bool:
+    if len(raw) != 1:
+        raise ValueError(f"{len(raw)} bytes are no boolean")
+    return raw != b"\0"
+
+
+_READERS: Mapping[str, Callable[[bytes], Value]] = {
+    **dict.fromkeys(_INTEGERS, _integer),
+    **dict.fromkeys(("float", "double"), _floating),
+    "boolean": _boolean,
+}
 
 
 def exceeds(one: Value, other: Value) -> bool:
@@ -93,7 +119,7 @@ def partition_type(transform: str, source: str) -> str | None:
 
 
 def partition_value(kind: str, stated: Any) -> Value:
-    """A value of a partition tuple, as Avro has it, as `bound_value` gives them. Raises ValueError for one of another type."""
+    """A value of a partition tuple, as Avro has it, as `reader_of` gives bounds. Raises ValueError for one of another type."""
     if isinstance(stated, str) and kind == "string":
         return stated.encode()
     if isinstance(stated, bytes):
