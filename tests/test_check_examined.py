@@ -165,6 +165,24 @@ def test_a_flipped_bit_in_a_page_with_a_checksum_is_found_by_deep_alone(tmp_path
     assert (flaw.kind, flaw.path) == ("unreadable", "file")
 
 
+def test_a_flipped_bit_in_a_page_without_a_checksum_is_found_where_a_value_leaves_the_bounds(tmp_path: Path) -> None:
+    data = parquet_bytes(compression="none", use_dictionary=False)
+    for value, kind in ((500).to_bytes(8, "little"), "integer"), (b"name 501", "text"):
+        changed = bytearray(data)
+        changed[data.index(value) + (7 if kind == "integer" else 0)] ^= 0x40
+        assert examined(tmp_path, bytes(changed)) == []
+        (flaw,) = examined(tmp_path, bytes(changed), deep=True)
+        assert flaw.kind == "unreadable", kind
+        assert "bounds in its footer" in flaw.message
+
+
+def test_text_that_is_no_unicode_is_found_by_deep(tmp_path: Path) -> None:
+    data = bytearray(parquet_bytes(compression="none", use_dictionary=False))
+    data[data.index(b"name 501") + 2] = 0xFF
+    (flaw,) = examined(tmp_path, bytes(data), deep=True)
+    assert flaw.kind == "unreadable"
+
+
 def test_a_footer_that_places_columns_beyond_the_file_is_unreadable(tmp_path: Path) -> None:
     """The middle of a file is lost, and its end is whole: readers would only fail when they come there."""
     data = parquet_bytes(compression="none", use_dictionary=False)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 from lakehouse.errors import NotFound, Unsupported
 from lakehouse.reading.avro_blocks import avro_rows
+from lakehouse.reading.decoded import DecodedColumns
 from lakehouse.reading.examine import Flaw
 from lakehouse.reading.footer import Footer, parquet_footer, schema_ids
 from lakehouse.reading.task import FileFormat
@@ -35,9 +36,9 @@ def data_file(
 ) -> list[Flaw]:
     """What is wrong with the file at ``path``, of which the metadata states ``size`` in bytes and ``rows`` (None: nothing).
 
-    ``agrees`` says what else the footer does not bear out. ``deep``: every page is decoded, and its checksum compared where it
-    has one. Kinds: ``missing``, ``size``, ``unreadable``, ``rows``. Raises `Unsupported` for an encrypted file and for a page
-    that cannot be decoded here, and what the store raises.
+    ``agrees`` says what else the footer does not bear out. ``deep``: every page is decoded, its checksum compared where it has
+    one, and its values held against the footer. Kinds: ``missing``, ``size``, ``unreadable``, ``rows``. Raises `Unsupported` for
+    an encrypted file and for a page that cannot be decoded here, and what the store raises.
     """
     try:
         if size is None:
@@ -138,18 +139,22 @@ def _parquet_pages(store: Store, path: str, size: int, footer: Footer) -> list[F
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    group, rows = 0, 0
+    group, rows, seen = 0, 0, DecodedColumns(footer)
     try:
         with pq.ParquetFile(
             _opened(store, path, size), page_checksum_verification=True, coerce_int96_timestamp_unit="us"
         ) as file:
             for group in range(file.num_row_groups):
-                rows += sum(batch.num_rows for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group]))
+                for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group]):
+                    rows += batch.num_rows
+                    seen.add(batch)
     except NotImplementedError as error:
         raise Unsupported(f"{store.url}/{path}: row group {group} cannot be decoded here ({error})") from error
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         return [Flaw("unreadable", path, f"row group {group} cannot be decoded ({error})")]
-    return [] if rows == footer.rows else [Flaw("rows", path, f"{rows} rows are decoded, its footer says {footer.rows}")]
+    if rows != footer.rows:
+        return [Flaw("rows", path, f"{rows} rows are decoded, its footer says {footer.rows}")]
+    return [Flaw("unreadable", path, f"{text}: a page is damaged") for text in seen.differences()][:1]
 
 
 def _orc_stripes(store: Store, path: str, size: int, footer: Footer) -> list[Flaw]:
