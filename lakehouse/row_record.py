@@ -20,7 +20,7 @@ from lakehouse.store import Store
 from lakehouse.table import TableFormat, TableVersion
 
 if TYPE_CHECKING:
-    from lakehouse.fingerprint import Fingerprint, Fingerprinter
+    from lakehouse.lrh1 import Fingerprint, Fingerprinter
 
 __all__ = ["RowExample", "RowRecord", "check_versions", "covers", "differences", "different_files", "row_record", "row_records"]
 
@@ -116,7 +116,7 @@ def _earlier(table_format: TableFormat, store: Store, version: TableVersion) -> 
 
 def row_record(plan: ScanPlan, point: str, *, workers: int = _WORKERS, progress: Progress = silent) -> RowRecord:
     """Read all rows of ``plan``, some files at a time. Raises `NotFound` and `Unsupported` as a scan does."""
-    from lakehouse.fingerprint import Fingerprinter
+    from lakehouse.lrh1 import Fingerprinter
     from lakehouse.reading.rows import schema_of
 
     progress(ProgressEvent("rows", message=point))
@@ -131,7 +131,7 @@ def row_record(plan: ScanPlan, point: str, *, workers: int = _WORKERS, progress:
 
 
 def _read(plan: ScanPlan, task: ScanTask) -> Fingerprinter:
-    from lakehouse.fingerprint import Fingerprinter
+    from lakehouse.lrh1 import Fingerprinter
     from lakehouse.reading.rows import schema_of, task_batches
 
     counted = Fingerprinter(schema_of(plan))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from lakehouse.config import Settings, load
 from lakehouse.errors import Config
-from lakehouse.fingerprint import Fingerprint, Fingerprinter
 from lakehouse.memory import DEFAULT_BYTES
 from lakehouse.options import Options
+from lakehouse.progress import Progress, silent
 from lakehouse.reading import rows
 from lakehouse.reading.task import Point, ScanPlan
 from lakehouse.replica import open_version
+from lakehouse.row_record import row_record
 from lakehouse.scan import Scan
 from lakehouse.store import Store
 from lakehouse.table import Commit, Description, TableFile, TableFormat, TableVersion
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from lakehouse.lrh1 import Fingerprint
+
 __all__ = ["Table", "fingerprint", "open_table", "point_of"]
 
 PLANS_HELD = 4
+WORKERS = 4
 
 
 def open_table(
@@ -52,7 +56,7 @@ class Table:
 
     def __init__(self, store: Store, format: TableFormat, version: TableVersion) -> None:
         self._store, self._format, self._version = store, format, version
-        self._plan = lru_cache(maxsize=PLANS_HELD)(self._planned)
+        self._plan = lru_cache(maxsize=PLANS_HELD)(partial(format.scan, store, version))
 
     @property
     def format(self) -> str:
@@ -71,7 +75,7 @@ class Table:
 
     def schema(self) -> pa.Schema:
         """The columns and the Arrow types in which they are read. Raises `Unsupported` where one cannot be."""
-        return rows.schema_of(self._plan(Point()))
+        return rows.schema_of(self.plan(Point()))
 
     def describe(self) -> Description:
         """What ``lake describe`` shows."""
@@ -112,13 +116,14 @@ class Table:
         Raises `Config` for a column or condition that cannot be, `NotFound` where there is no such point or no such file,
         `Unsupported` for what cannot be read rightly; a file that is missing or damaged shows when its rows are read.
         """
-        plan = self._plan(point_of(version=version, snapshot=snapshot, ref=ref, as_of=as_of))
+        plan = self.plan(point_of(version=version, snapshot=snapshot, ref=ref, as_of=as_of))
         if isinstance(where, str):
             where = expression(where, _readable(plan))
         return Scan(plan, columns=columns, filter=where, workers=workers, memory=memory)
 
-    def _planned(self, point: Point) -> ScanPlan:
-        return self._format.scan(self._store, self._version, point)
+    def plan(self, point: Point) -> ScanPlan:
+        """What is read at ``point``: the columns and the data files. Raises as `scan`."""
+        return self._plan(point)
 
     def __repr__(self) -> str:
         return f"<Table {self.url} ({self.format}, version {self.version})>"
@@ -157,22 +162,24 @@ def fingerprint(
     place: str,
     *,
     format: str | None = None,
-    settings: Settings | None = None,
     version: str | int | None = None,
     snapshot: int | None = None,
     ref: str | None = None,
     as_of: datetime | str | None = None,
     maps: Mapping[str, str] | None = None,
     allow_external: Sequence[str] = (),
+    workers: int = WORKERS,
+    settings: Settings | None = None,
+    progress: Progress = silent,
 ) -> Fingerprint:
     """The fingerprint of all rows of the table at ``place`` (docs/fingerprint.md): equal for equal rows, whatever holds them.
 
-    The other parameters are those of `open_table` and `Table.scan`. Raises as they do, and `Unsupported` for a column of a type
-    that has no fingerprint.
+    ``workers``: files that are read at once; the other parameters are those of `open_table` and `Table.scan`. Raises as they do,
+    and `Unsupported` for a column of a type that has no fingerprint.
     """
+    from lakehouse.lrh1 import Fingerprint
+
     table = open_table(place, format=format, settings=settings, maps=maps, allow_external=allow_external)
-    scan = table.scan(version=version, snapshot=snapshot, ref=ref, as_of=as_of)
-    whole = Fingerprinter(scan.schema)
-    for batch in scan.to_batches():
-        whole.update(batch)
-    return whole.result()
+    point = point_of(version=version, snapshot=snapshot, ref=ref, as_of=as_of)
+    record = row_record(table.plan(point), str(point), workers=workers, progress=progress)
+    return Fingerprint(record.rows, record.fingerprint, record.columns)

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse.errors import NotFound, Unsupported
-from lakehouse.fingerprint import Fingerprint, Fingerprinter, fingerprint
-from lakehouse.fingerprint.codes import Dictionaries, codes
+from lakehouse.lrh1 import Fingerprint, Fingerprinter, fingerprint
+from lakehouse.lrh1.codes import Dictionaries, codes
 from tests import fingerprint_reference as plain
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "fingerprint.md").read_text()

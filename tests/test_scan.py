@@ -15,7 +15,7 @@ import pytest
 
 from lakehouse.arrow_dataset import ScanDataset
 from lakehouse.errors import Config, NotFound, Unsupported
-from lakehouse.fingerprint import Fingerprinter
+from lakehouse.lrh1 import Fingerprinter
 from lakehouse.reading.task import Point
 from lakehouse.tables import Table, fingerprint, open_table, point_of
 

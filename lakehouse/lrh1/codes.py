@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lakehouse.errors import Unsupported
-from lakehouse.fingerprint.mixing import GOLDEN, Seed, mix, positions, word
+from lakehouse.lrh1.mixing import GOLDEN, Seed, mix, positions, word
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from lakehouse.fingerprint.mixing import U64
+    from lakehouse.lrh1.mixing import U64
 
 __all__ = ["Dictionaries", "codes", "name_code", "refuse"]
 

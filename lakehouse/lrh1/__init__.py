@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from lakehouse.errors import NotFound, Unsupported
-from lakehouse.fingerprint.codes import Dictionaries, codes, name_code, refuse
-from lakehouse.fingerprint.mixing import MASK, Seed, mix
+from lakehouse.lrh1.codes import Dictionaries, codes, name_code, refuse
+from lakehouse.lrh1.mixing import MASK, Seed, mix
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from lakehouse.fingerprint.mixing import U64
+    from lakehouse.lrh1.mixing import U64
 
 __all__ = ["Fingerprint", "Fingerprinter", "fingerprint"]
 
