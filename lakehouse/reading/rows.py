@@ -103,12 +103,15 @@ def _asked(plan: ScanPlan, columns: Sequence[str] | None) -> list[ReadField]:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """One scan. ``asked``: the columns that it gives; ``needed``: those, and after them what only the filter names."""
+    """One scan. ``asked``: the columns that it gives; ``needed``: those, and after them what only the filter needs.
+    ``named``: all that the filter needs.
+    """
 
     plan: ScanPlan
     asked: list[ReadField]
     needed: list[ReadField]
     filter: pc.Expression | None
+    named: tuple[str, ...]
     may_match: MayMatch
     memory: int
     use_threads: bool
@@ -128,14 +131,14 @@ class _Reading:
 
         asked = _asked(plan, columns)
         if filter is None:
-            return cls(plan, asked, asked, None, everything, memory, use_threads)
+            return cls(plan, asked, asked, None, (), everything, memory, use_threads)
         whole = pa.schema([arrow_field(each) for each in plan.fields])
         checked_filter(filter, whole)
         named = columns_named(filter, whole)
         names = [each.name for each in asked]
         needed = [*asked, *_asked(plan, [name for name in named if name not in names])]
         _asked(plan, named)
-        return cls(plan, asked, needed, filter, may_match(filter, whole), memory, use_threads)
+        return cls(plan, asked, needed, filter, named, may_match(filter, whole), memory, use_threads)
 
     def of_task(self, task: ScanTask) -> Iterator[pa.RecordBatch]:
         """The rows of one file."""
@@ -153,7 +156,7 @@ class _Reading:
             with unreadable(file.where, task.file_format):
                 made = self._kept(projection.apply(batch), position, deletes, file.where)
             if self.filter is not None and made.num_rows:
-                made = filtered(made, self.filter, file.where)
+                made = filtered(made, self.filter, self.named, file.where)
             made = _first(made, len(self.asked))
             if made.num_rows:
                 yield made

@@ -252,4 +252,11 @@ def test_rows_with_view_types_are_selected_like_others(files: Files) -> None:
 def test_a_filter_that_fails_on_a_value_is_an_error_of_the_filter(files: Files) -> None:
     task = files.task(files.parquet("a.parquet", pa.table({"x": [0]})))
     with pytest.raises(Config, match=r"a\.parquet: the filter .* cannot be evaluated"):
-        list(batches(files.plan(named(pa.schema([("x", pa.int64())])), [task]), filter=pc.divide(pc.scalar(1), pc.field("x")) == 1))
+        plan = files.plan((ReadField("x", pa.int64()),), [task])
+        list(batches(plan, filter=pc.divide(pc.scalar(1), pc.field("x")) == 1))
+
+
+@pytest.mark.parametrize(("filter", "left"), [(pc.scalar(True), 1000), (pc.scalar(False), 0)])
+def test_a_filter_may_need_no_column(plan: ScanPlan, filter: pc.Expression, left: int) -> None:
+    assert sum(batch.num_rows for batch in batches(plan, filter=filter)) == left
+    assert sum(batch.num_rows for batch in batches(plan, columns=[], filter=filter)) == left
