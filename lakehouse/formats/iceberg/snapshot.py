@@ -23,7 +23,7 @@ _NONE = (None, -1)
 
 def points_of(version: IcebergVersion) -> Iterator[Point]:
     """The retained snapshots, newest first."""
-    for snapshot in sorted(version.snapshots, key=lambda snapshot: snapshot.at, reverse=True):
+    for snapshot in sorted(reversed(version.snapshots), key=lambda snapshot: snapshot.at, reverse=True):
         yield Point(snapshot=snapshot.id)
 
 

@@ -87,7 +87,7 @@ def manifests_of(store: Store, version: IcebergVersion, snapshot: Snapshot, *, i
         )
     for manifest in found:
         if manifest.encrypted:
-            raise Unsupported(f"{version.where}: the manifest {manifest.path} is encrypted; it cannot be rewritten")
+            raise Unsupported(f"{version.where}: the manifest {manifest.path} is encrypted; nothing here has its key")
     return found
 
 
