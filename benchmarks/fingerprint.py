@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lakehouse.fingerprint import fingerprint
+from lakehouse.lrh1 import fingerprint
 from lakehouse.tables import open_table
 
 FEW = 1_000
