@@ -1,7 +1,8 @@
 """What `lake check` costs a data file: tables of many small Parquet files, local, each checked in a process of its own.
 
-Iceberg: ten appends by pyiceberg of 500 files each, 20 rows of eleven columns, partitioned by one, with metrics of all. CPU is
-that of the process without its start (interpreter and imports); the files are in the page cache. Prints the median of rounds.
+Iceberg by pyiceberg and Delta by deltalake: ten appends of 500 files each, 20 rows of eleven columns, partitioned by one, with
+metrics of all; and the same files as a plain folder. CPU is that of the process without its start (interpreter and imports);
+the files are in the page cache. Prints the median of rounds.
 """
 
 from __future__ import annotations
@@ -66,7 +67,28 @@ def iceberg(folder: Path, files: int) -> None:
     catalog.engine.dispose()
 
 
-TABLES: dict[str, Callable[[Path, int], None]] = {"iceberg": iceberg}
+def delta(folder: Path, files: int) -> None:
+    """Write the Delta table into ``folder``, with a checkpoint in the middle of its log."""
+    from deltalake import DeltaTable, write_deltalake
+
+    each = files // APPENDS
+    for number in range(APPENDS):
+        write_deltalake(folder, table(each, number * each), mode="append", partition_by=["part"])
+        if number == APPENDS // 2:
+            DeltaTable(folder).create_checkpoint()
+
+
+def parquet(folder: Path, files: int) -> None:
+    """Write the same files as a plain folder."""
+    import pyarrow.parquet as pq
+
+    for number in range(files):
+        path = folder / f"part={number}" / "0.parquet"
+        path.parent.mkdir(parents=True)
+        pq.write_table(table(1, number).drop_columns(["part"]), path)
+
+
+TABLES: dict[str, Callable[[Path, int], None]] = {"iceberg": iceberg, "delta": delta, "parquet": parquet}
 
 
 def measured(place: str) -> dict[str, Any]:
