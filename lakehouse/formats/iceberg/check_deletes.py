@@ -7,7 +7,7 @@ retained.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -50,7 +50,7 @@ class Deletes:
     def examinations(self) -> Iterator[Flaw | Examination]:
         """To look at each delete file, and at each file of vectors with all of its vectors.
 
-        Kinds, besides those of `Files.examination`: ``delete``, ``vector``, ``duplicate``, ``external``.
+        Kinds, besides those of `Files.examination`: ``delete``, ``bounds``, ``vector``, ``duplicate``, ``external``.
         """
         vectors: dict[str, list[Delete]] = {}
         for delete in self.found.deletes:
@@ -115,22 +115,23 @@ class Deletes:
         return flaws + self._deleted(path, delete, *columns)
 
     def _deleted(self, path: str, delete: Delete, paths: pa.Array, positions: pa.Array) -> list[Flaw]:
-        import pyarrow.compute as pc
+        import pyarrow as pa
 
         if paths.null_count or positions.null_count:
             return [Flaw("delete", path, "has a null among its paths or positions")]
         encoded = paths.dictionary_encode()
         named, flaws = encoded.dictionary.to_pylist(), list[Flaw]()
         flaws += _order(path, encoded, named, positions)
-        flaws += _entry(path, delete, sorted(named, key=str.encode))
-        for number, stated in enumerate(named):
+        spans = pa.table({"file": encoded.indices, "pos": positions}).group_by("file").aggregate([("pos", "min"), ("pos", "max")])
+        columns = [spans.column(name).to_pylist() for name in ("file", "pos_min", "pos_max")]
+        flaws += _as_stated(path, delete, sorted(named, key=str.encode), columns[1], columns[2])
+        for number, least, most in zip(*columns, strict=True):
+            stated = named[number]
             flaws += self._target(path, delete, stated)
-            own = positions.filter(pc.call_function("equal", [encoded.indices, number]))
-            span: dict[str, Any] = pc.call_function("min_max", [own]).as_py()
             rows = self._rows_of(stated)
-            if span["min"] < 0 or (rows is not None and span["max"] >= rows):
+            if least < 0 or (rows is not None and most >= rows):
                 there = f"which has {rows} rows" if rows is not None else "of which rows are counted from 0"
-                flaws.append(Flaw("delete", path, f"deletes the rows {span['min']} to {span['max']} of {stated}, {there}"))
+                flaws.append(Flaw("delete", path, f"deletes the rows {least} to {most} of {stated}, {there}"))
         return flaws
 
 
@@ -183,19 +184,21 @@ def _order(path: str, encoded: Any, named: list[str], positions: pa.Array) -> li
     return [Flaw("delete", path, f"is not sorted by file_path and pos from row {int(falls.argmax()) + 1} on")]
 
 
-def _entry(path: str, delete: Delete, named: list[str]) -> list[Flaw]:
-    """The manifest says of which data files the rows are: by referenced_data_file, and by the bounds of file_path."""
+def _as_stated(path: str, delete: Delete, named: list[str], least: list[int], most: list[int]) -> list[Flaw]:
+    """The manifest says of which data files the rows are, by referenced_data_file and by the bounds of file_path, and which."""
     entry, flaws = delete.entry, list[Flaw]()
     referenced = entry.referenced_data_file
-    if referenced is not None and any(stated != referenced for stated in named):
+    if not named:
+        return flaws
+    if referenced is not None and named != [referenced]:
         flaws.append(Flaw("delete", path, f"deletes rows of {named[0]}, {delete.by} says that all are of {referenced}"))
-    lower, upper = _bound(entry.lower_bounds), _bound(entry.upper_bounds)
-    if named and lower is not None and named[0].encode() < lower:
+    lower, upper = entry.lower_bounds.get(FILE_PATH), entry.upper_bounds.get(FILE_PATH)
+    if lower is not None and named[0].encode() < lower:
         flaws.append(Flaw("bounds", path, f"deletes rows of {named[0]}, below the bound {lower!r} that {delete.by} states"))
-    if named and upper is not None and named[-1].encode() > upper:
+    if upper is not None and named[-1].encode() > upper:
         flaws.append(Flaw("bounds", path, f"deletes rows of {named[-1]}, above the bound {upper!r} that {delete.by} states"))
+    bounds = [int.from_bytes(raw, "little", signed=True) for b in (entry.lower_bounds, entry.upper_bounds) if (raw := b.get(POS))]
+    if len(bounds) == 2 and bounds != [min(least), max(most)]:
+        stated = f"{bounds[0]} to {bounds[1]}"
+        flaws.append(Flaw("stats", path, f"deletes rows {min(least)} to {max(most)}, {delete.by} says {stated}"))
     return flaws
-
-
-def _bound(bounds: Mapping[int, bytes]) -> bytes | None:
-    return bounds.get(FILE_PATH)

@@ -55,7 +55,7 @@ class Files:
     def examination(self, entry: DataFile, path: str, by: str) -> Examination:
         """To look at the file of ``entry`` at ``path``; ``by``: the manifest that names it.
 
-        Kinds: ``missing``, ``size``, ``unreadable``, ``rows``, ``schema``, ``counts``, ``bounds``, ``partition``.
+        Kinds: ``missing``, ``size``, ``unreadable``, ``rows``, ``schema``, ``counts``, ``stats``, ``bounds``, ``partition``.
         """
         return Examination(path, partial(self._look, entry, path, by))
 
@@ -131,9 +131,9 @@ def _compared(entry: DataFile, pairs: Pairs) -> tuple[list[Said], bool]:
         if column.plain:
             stated, missing = values.get(number), nulls.get(number)
             if stated is not None and stated != leaf.values:
-                found.append(("counts", f"has {leaf.values} values of {column.name}, its manifest says {stated}"))
+                found.append(("stats", f"has {leaf.values} values of {column.name}, its manifest says {stated}"))
             if missing is not None and leaf.nulls is not None and missing != leaf.nulls:
-                found.append(("counts", f"has {leaf.nulls} nulls of {column.name}, its manifest says {missing}"))
+                found.append(("stats", f"has {leaf.nulls} nulls of {column.name}, its manifest says {missing}"))
         lower, upper = lowers.get(number), uppers.get(number)
         if (lower is None and upper is None) or not _comparable(leaf.kind, leaf.scale, column.type):
             continue
@@ -149,9 +149,9 @@ def _compared(entry: DataFile, pairs: Pairs) -> tuple[list[Said], bool]:
             odd = True
             continue
         if low is not None and leaf.lower is not None and _below(leaf.lower, low, leaf, column):
-            found.append(("bounds", f"has {leaf.lower!r} as {column.name}, below the lower bound {low!r} of its manifest"))
+            found.append(("stats", f"has {leaf.lower!r} as {column.name}, below the lower bound {low!r} of its manifest"))
         if high is not None and leaf.upper is not None and _below(high, leaf.upper, leaf, column, swapped=True):
-            found.append(("bounds", f"has {leaf.upper!r} as {column.name}, above the upper bound {high!r} of its manifest"))
+            found.append(("stats", f"has {leaf.upper!r} as {column.name}, above the upper bound {high!r} of its manifest"))
     return found, odd
 
 

@@ -434,13 +434,13 @@ def test_two_data_files_that_are_swapped_are_both_named(whole: Whole) -> None:
     one, other = whole.table.at(whole.a), whole.table.at(whole.c)
     assert one.stat().st_size == other.stat().st_size
     swap(one, other)
-    assert findings(whole.folder) == {("bounds", whole.path(whole.a)), ("bounds", whole.path(whole.c))}
+    assert findings(whole.folder) == {("stats", whole.path(whole.a)), ("stats", whole.path(whole.c))}
 
 
 def test_an_older_file_of_the_same_size_is_named(whole: Whole) -> None:
     """Trap 8 of verification."""
     shutil.copy(whole.table.at(whole.a), whole.table.at(whole.c))
-    assert findings(whole.folder) == {("bounds", whole.path(whole.c))}
+    assert findings(whole.folder) == {("stats", whole.path(whole.c))}
 
 
 FILES: dict[str, tuple[str, Callable[[Record], Any]]] = {
@@ -448,11 +448,11 @@ FILES: dict[str, tuple[str, Callable[[Record], Any]]] = {
     "a size": ("size", lambda file: file.update(file_size_in_bytes=file["file_size_in_bytes"] + 1)),
     "a partition": ("partition", lambda file: file.update(partition={"p": "z"})),
     "a null partition": ("partition", lambda file: file.update(partition={"p": None})),
-    "a count of values": ("counts", lambda file: file.update(value_counts=[{"key": 1, "value": 9}])),
-    "a count of nulls": ("counts", lambda file: file.update(null_value_counts=[{"key": 1, "value": 1}])),
-    "a lower bound": ("bounds", lambda file: file.update(lower_bounds=[{"key": 1, "value": (22).to_bytes(8, "little")}])),
-    "an upper bound": ("bounds", lambda file: file.update(upper_bounds=[{"key": 1, "value": (29).to_bytes(8, "little")}])),
-    "a bound of text": ("bounds", lambda file: file.update(lower_bounds=[{"key": 2, "value": b"aa"}], upper_bounds=[])),
+    "a count of values": ("stats", lambda file: file.update(value_counts=[{"key": 1, "value": 9}])),
+    "a count of nulls": ("stats", lambda file: file.update(null_value_counts=[{"key": 1, "value": 1}])),
+    "a lower bound": ("stats", lambda file: file.update(lower_bounds=[{"key": 1, "value": (22).to_bytes(8, "little")}])),
+    "an upper bound": ("stats", lambda file: file.update(upper_bounds=[{"key": 1, "value": (29).to_bytes(8, "little")}])),
+    "a bound of text": ("stats", lambda file: file.update(lower_bounds=[{"key": 2, "value": b"aa"}], upper_bounds=[])),
 }
 
 
@@ -540,6 +540,17 @@ def test_bounds_of_paths_that_do_not_hold_the_content_are_found(whole: Whole) ->
     bound = [{"key": 2147483546, "value": f"{STATED}/data/00002".encode()}]
     whole.file(whole.deletes, lower_bounds=bound)
     assert findings(whole.folder) == {("bounds", whole.path(whole.positions))}
+
+
+def test_positions_that_are_not_those_that_the_manifest_bounds_are_found(whole: Whole) -> None:
+    """Trap 7 of verification: a flipped bit in a delete file that leaves it readable."""
+    stated: Record = {
+        key: [{"key": 2147483545, "value": pos.to_bytes(8, "little")}] for key, pos in (("lower_bounds", 3), ("upper_bounds", 5))
+    }
+    whole.file(whole.deletes, **stated)
+    assert findings(whole.folder) == set()
+    rewritten(whole, [(whole.a, 3), (whole.a, 7)])
+    assert findings(whole.folder) == {("stats", whole.path(whole.positions))}
 
 
 def test_a_referenced_data_file_that_is_another_is_found(whole: Whole) -> None:
