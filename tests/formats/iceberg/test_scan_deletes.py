@@ -179,7 +179,7 @@ def test_partitions_are_the_same_however_their_decimals_and_floats_are_written(m
     assert ids(table) == [1]
 
 
-@pytest.mark.parametrize("kind", ["positions", "equality", "vector"])
+@pytest.mark.parametrize("kind", ["positions", "positions in avro", "equality", "vector"])
 @pytest.mark.parametrize("damage", ["gone", "cut", "flipped"])
 def test_a_delete_file_that_is_gone_or_damaged_is_an_error_and_brings_no_row_back(make: Make, kind: str, damage: str) -> None:
     """Trap (Iceberg 10, Verification 7): a read error is never turned into "nothing is deleted"."""
@@ -188,6 +188,7 @@ def test_a_delete_file_that_is_gone_or_damaged_is_an_error_and_brings_no_row_bac
     table.commit(data)
     made = {
         "positions": lambda: table.positions([(data, 1)]),
+        "positions in avro": lambda: table.positions([(data, 1)], file_format="avro"),
         "equality": lambda: table.equal(keys(3)),
         "vector": lambda: table.vector(data, [2]),
     }
@@ -205,10 +206,11 @@ def test_a_delete_file_that_is_gone_or_damaged_is_an_error_and_brings_no_row_bac
         read(table)
 
 
-def test_fewer_deletes_than_the_entry_says_are_an_error(make: Make) -> None:
+@pytest.mark.parametrize("file_format", ["parquet", "avro"])
+def test_fewer_deletes_than_the_entry_says_are_an_error(make: Make, file_format: str) -> None:
     table = make()
     data = table.data(rows(0, 1, 2))
-    table.commit(data, table.positions([(data, 1)], record_count=2))
+    table.commit(data, table.positions([(data, 1)], record_count=2, file_format=file_format))
     with pytest.raises(NotFound, match="its entry says 2"):
         read(table)
 
@@ -232,6 +234,14 @@ def test_an_entry_that_may_inherit_no_sequence_number_is_an_error(make: Make) ->
     table.manifests.pop(0)
     table.commit()
     with pytest.raises(NotFound, match="no sequence number"):
+        read(table)
+
+
+def test_equality_deletes_in_avro_are_refused(make: Make) -> None:
+    table = make()
+    table.commit(table.data(rows(0)))
+    table.commit(table.equal(keys(0), file_format="avro"))
+    with pytest.raises(Unsupported, match="avro"):
         read(table)
 
 
