@@ -7,7 +7,7 @@ bounds of the entry: another file under that name, even of the same size, hardly
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, cast
 
@@ -63,15 +63,16 @@ class Files:
         if entry.file_format not in FORMATS:
             return object_size(self.store, path, entry.size)
         file_format = cast("FileFormat", entry.file_format)
-        agrees = partial(self._agrees, entry, path, by)
-        return data_file(self.store, path, entry.size, file_format, entry.rows, deep=deep, agrees=agrees)
+        agrees = partial(self._agrees, entry, path, by)  # what it says of the file gets its manifest's name with the rest
+        flaws = data_file(self.store, path, entry.size, file_format, entry.rows, deep=deep, agrees=agrees)
+        return [replace(flaw, message=f"{flaw.message} ({by})") if flaw.path == path else flaw for flaw in flaws]
 
     def _agrees(self, entry: DataFile, path: str, by: str, footer: Footer) -> Iterator[Flaw]:
         leaves = {leaf.field_id: leaf for leaf in footer.leaves if leaf.field_id is not None}
         pairs = [(leaf, column) for number, leaf in leaves.items() if (column := self.columns.get(number)) is not None]
         differences, odd = _compared(entry, pairs)
         for kind, text in (*self._differences(entry, footer, leaves), *differences):
-            yield Flaw(kind, path, f"{text} ({by})")
+            yield Flaw(kind, path, text)
         if odd or differences or not pairs:
             for kind, text in statistics_flaws(entry, self.columns):
                 yield Flaw(kind, by, f"its entry of {entry.path} {text}")
