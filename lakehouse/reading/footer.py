@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -70,9 +71,7 @@ def parquet_footer(metadata: pq.FileMetaData, end: int) -> Footer:
             f"its row groups have {sum(group.num_rows for group in groups)} rows, the footer says {metadata.num_rows}"
         )
     arrow = schema.to_arrow_schema()
-    ids = list(_leaf_ids(arrow))
-    if len(ids) != len(schema):
-        ids = [None] * len(schema)
+    top, ids = _ids(arrow, len(schema))
     starts = list[int]()
     leaves = list[LeafFacts]()
     for at in range(len(schema)):
@@ -82,7 +81,7 @@ def parquet_footer(metadata: pq.FileMetaData, end: int) -> Footer:
             raise ValueError(f"column {schema.column(at).path} lies beyond the file's end")
         starts = [min(pair) for pair in zip(starts, begins, strict=True)] if starts else begins
         leaves.append(_leaf(schema.column(at), chunks, ids[at]))
-    return Footer(metadata.num_rows, tuple(leaves), schema_ids(arrow, b"PARQUET:field_id"), tuple(starts), arrow)
+    return Footer(metadata.num_rows, tuple(leaves), top, tuple(starts), arrow)
 
 
 def _begin(chunk: pq.ColumnChunkMetaData) -> int:
@@ -141,6 +140,30 @@ def _details(logical: str) -> dict[str, Any]:
 def schema_ids(schema: pa.Schema, key: bytes) -> dict[str, int | None]:
     """The field ids of the top-level columns, kept below ``key`` in their metadata."""
     return {column.name: _id(column, key) for column in schema}
+
+
+class _Known(NamedTuple):
+    schema: pa.Schema
+    top: dict[str, int | None]
+    leaves: list[int | None]
+
+
+_KNOWN: deque[_Known] = deque(maxlen=4)
+"""The ids of the schemas that were met last: the files of a table have few, and telling that two are equal is quick."""
+
+
+_NO_ID: int | None = None
+
+
+def _ids(schema: pa.Schema, leaves: int) -> tuple[dict[str, int | None], list[int | None]]:
+    """The field ids of the top-level columns, and those of the ``leaves`` in their order."""
+    for known in tuple(_KNOWN):
+        if len(known.leaves) == leaves and schema.equals(known.schema, check_metadata=True):
+            return known.top, known.leaves
+    ids = list(_leaf_ids(schema))
+    found = _Known(schema, schema_ids(schema, b"PARQUET:field_id"), ids if len(ids) == leaves else leaves * [_NO_ID])
+    _KNOWN.appendleft(found)
+    return found.top, found.leaves
 
 
 def _id(column: pa.Field, key: bytes) -> int | None:
