@@ -15,13 +15,17 @@ from lakehouse.errors import Config, Conflict, LakeError, NotFound, Transfer, Un
 from lakehouse.filesystem import filesystem
 from lakehouse.plan import Counts, Plan
 from lakehouse.progress import Progress, ProgressEvent
+from lakehouse.query import Query, sql
+from lakehouse.reading.task import Point
 from lakehouse.report import Finding, Report
 from lakehouse.result import SyncResult
 from lakehouse.row_record import RowExample, RowRecord
+from lakehouse.scan import Scan
 from lakehouse.status import ReplicaStatus, status
 from lakehouse.store import ObjectInfo, Store, Traits
 from lakehouse.sync import plan, sync
 from lakehouse.table import Column, Commit, Description, TableFile
+from lakehouse.tables import Table, fingerprint, open_table
 from lakehouse.verify import verify
 from lakehouse.version import __version__
 
@@ -39,15 +43,19 @@ __all__ = [
     "NotFound",
     "ObjectInfo",
     "Plan",
+    "Point",
     "Progress",
     "ProgressEvent",
+    "Query",
     "ReplicaStatus",
     "Report",
     "RowExample",
     "RowRecord",
+    "Scan",
     "Settings",
     "Store",
     "SyncResult",
+    "Table",
     "TableFile",
     "Traits",
     "Transfer",
@@ -59,10 +67,13 @@ __all__ = [
     "doctor",
     "files",
     "filesystem",
+    "fingerprint",
     "history",
     "load",
     "ls",
+    "open_table",
     "plan",
+    "sql",
     "status",
     "sync",
     "verify",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakehouse.config import Settings, load
 from lakehouse.errors import Config, LakeError, NotFound, Unsupported
-from lakehouse.memory import DEFAULT_BYTES
+from lakehouse.memory import memory_of
 from lakehouse.scan import Rows, Scan, needed
 from lakehouse.tables import open_table
 
@@ -30,15 +30,14 @@ __all__ = ["Query", "sql"]
 
 INSTALL = "pip install 'lakehouse-portability[query]'"
 BATCH_ROWS = 1 << 16
-LEAST_BYTES = 256 << 20
-"""With less, DuckDB spends its time on writing to the disk what it cannot hold."""
 
 
-def sql(text: str, *, settings: Settings | None = None, memory: int = 4 * DEFAULT_BYTES) -> Query:
+def sql(text: str, *, settings: Settings | None = None, memory: str = "1G") -> Query:
     """The rows that a SELECT gives. Tables are named by their places, in quotes (``FROM 's3://acme/orders'``), or by the names of
     datasets of lake.toml. Times without a zone are UTC.
 
-    Nothing is computed before rows are asked for. ``memory``: bytes that DuckDB may take; what needs more uses temporary files.
+    Nothing is computed before rows are asked for. ``memory``: what DuckDB may take; what needs more uses temporary
+    files.
     Raises `Config` for what is no SELECT or names no column, or where DuckDB is not installed; `NotFound` for a name that is no
     table; `Unsupported` for tables that cannot be read. What only the rows show (a value that is no number) is `Config` too.
     """
@@ -51,7 +50,7 @@ def sql(text: str, *, settings: Settings | None = None, memory: int = 4 * DEFAUL
         if name.lower() in (other.lower() for other in tables):
             raise Config(f"sql: {name}: another table of this query differs from it in case only; give one a name in lake.toml")
         tables[name] = open_table(name, settings=settings).scan()
-    return Query(text, tables, memory)
+    return Query(text, tables, memory_of(memory))
 
 
 def _names(duckdb: Any, text: str) -> set[str]:
@@ -95,7 +94,7 @@ class Query(Rows):
     """The rows that a SELECT gives, of tables that are pinned. Made by `lakehouse.sql`; each question computes anew."""
 
     def __init__(self, text: str, tables: Mapping[str, Scan], memory: int) -> None:
-        self._text, self._tables, self._memory = text, tables, max(memory, LEAST_BYTES)
+        self._text, self._tables, self._memory = text, tables, memory
 
     @property
     def schema(self) -> pa.Schema:

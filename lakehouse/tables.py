@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lakehouse.config import Settings, load
 from lakehouse.errors import Config
-from lakehouse.memory import DEFAULT_BYTES
+from lakehouse.memory import memory_of
 from lakehouse.options import Options
 from lakehouse.progress import Progress, silent
 from lakehouse.reading import rows
@@ -103,7 +103,7 @@ class Table:
         ref: str | None = None,
         as_of: datetime | str | None = None,
         workers: int | None = None,
-        memory: int = DEFAULT_BYTES,
+        memory: str = "256M",
     ) -> Scan:
         """The rows for which ``where`` holds, of ``columns`` (None: all), with deletes applied. Nothing is read yet but metadata.
 
@@ -111,7 +111,8 @@ class Table:
         which point of the history, else it is as it stood when the table was opened: ``version`` (a Delta log version, an Iceberg
         metadata file), ``snapshot`` or ``ref`` (Iceberg; a branch or a tag), ``as_of`` (the last state not later than this
         instant, a datetime or ISO 8601 text; without a zone it is UTC). ``workers``: files that are read at once (None: as the
-        processors are). ``memory``: bytes that rows may take before they are given.
+        processors are). ``memory``: what rows may take before they are given, as rclone
+        writes sizes.
 
         Raises `Config` for a column or condition that cannot be, `NotFound` where there is no such point or no such file,
         `Unsupported` for what cannot be read rightly; a file that is missing or damaged shows when its rows are read.
@@ -119,7 +120,7 @@ class Table:
         plan = self.plan(point_of(version=version, snapshot=snapshot, ref=ref, as_of=as_of))
         if isinstance(where, str):
             where = expression(where, _readable(plan))
-        return Scan(plan, columns=columns, filter=where, workers=workers, memory=memory)
+        return Scan(plan, columns=columns, filter=where, workers=workers, memory=memory_of(memory))
 
     def plan(self, point: Point) -> ScanPlan:
         """What is read at ``point``: the columns and the data files. Raises as `scan`."""

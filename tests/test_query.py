@@ -141,7 +141,7 @@ def test_more_rows_than_memory_are_sorted_in_temporary_files_that_go(tmp_path: P
         tmp_path / "t", pa.table({"id": pa.array(range(1_000_000)), "text": ["some text, so that rows are wide" * 8] * 1_000_000})
     )
     before = set(os.listdir(tempfile.gettempdir()))
-    query = sql(f"SELECT id, text FROM '{tmp_path / 't'}' ORDER BY hash(id)", memory=1)
+    query = sql(f"SELECT id, text FROM '{tmp_path / 't'}' ORDER BY hash(id)", memory="200M")
     assert sum(batch.num_rows for batch in query) == 1_000_000
     assert not [name for name in set(os.listdir(tempfile.gettempdir())) - before if name.startswith("lake-query")]
 

@@ -7,7 +7,23 @@ from typing import Annotated
 import typer
 
 from lakehouse.version import __version__
-from lakehouse_cli import check, config, demo, describe, doctor, files, history, ls, options, output, status, sync, verify
+from lakehouse_cli import (
+    check,
+    config,
+    demo,
+    describe,
+    doctor,
+    files,
+    fingerprint,
+    history,
+    ls,
+    options,
+    output,
+    query,
+    status,
+    sync,
+    verify,
+)
 
 __all__ = ["app"]
 
@@ -44,5 +60,5 @@ def lake(
     context.obj.take(json=json, config=config, verbose=verbose, log_format=log_format)
 
 
-for module in (sync, verify, check, status, describe, history, files, ls, doctor, config, demo):
+for module in (sync, verify, check, fingerprint, query, status, describe, history, files, ls, doctor, config, demo):
     module.register(app)

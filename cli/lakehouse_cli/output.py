@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from itertools import chain
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from lakehouse.progress import Progress, ProgressEvent
 from lakehouse.settings import masked
@@ -38,6 +38,7 @@ __all__ = [
     "redacted",
     "shown",
     "size_text",
+    "stdout_bytes",
     "table",
 ]
 
@@ -86,6 +87,12 @@ def note(text: str) -> None:
 def document(value: Document) -> None:
     """The JSON document of a command. ASCII only, so that no encoding of stdout can damage it."""
     print(json.dumps(value.model_dump(mode="json"), indent=2))
+
+
+def stdout_bytes() -> BinaryIO:
+    """Stdout for what is already encoded (CSV). It is the writer's to flush, not to close."""
+    sys.stdout.flush()
+    return sys.stdout.buffer
 
 
 def failure(command: str, kind: str, message: str, log_format: LogFormat, error: BaseException | None = None) -> None:

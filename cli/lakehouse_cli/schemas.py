@@ -253,6 +253,26 @@ class FilesDocument(Document):
     files: list[FileModel]
 
 
+class QueryDocument(Document):
+    """``lake query``. ``rows``: lists in the order of ``columns``, or null with ``--parquet``; see docs/commands.md."""
+
+    command: Literal["query"] = "query"
+    columns: list[ColumnModel]
+    rows: list[list[object]] | None
+    row_count: int
+    parquet: Text | None
+
+
+class FingerprintDocument(Document):
+    """``lake fingerprint``. ``columns``: the fingerprint of each, by name."""
+
+    command: Literal["fingerprint"] = "fingerprint"
+    algorithm: Literal["lrh1"]
+    rows: int
+    digest: str
+    columns: dict[Text, str]
+
+
 class ObjectModel(Model):
     path: Text
     size: int
@@ -310,6 +330,8 @@ DOCUMENTS: dict[str, type[Document]] = {
     "describe": DescribeDocument,
     "history": HistoryDocument,
     "files": FilesDocument,
+    "query": QueryDocument,
+    "fingerprint": FingerprintDocument,
     "ls": LsDocument,
     "doctor": DoctorDocument,
     "config-show": ConfigDocument,
