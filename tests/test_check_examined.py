@@ -249,3 +249,19 @@ def test_an_avro_file_that_was_cut_anywhere_but_between_blocks_is_damaged(length
     else:
         with pytest.raises(ValueError):
             avro_rows(io.BytesIO(cut), decoded=True)
+
+
+def test_files_of_other_schemas_that_are_looked_at_in_turn_are_not_mixed_up(tmp_path: Path) -> None:
+    """Equal in names and types, and not in ids or units."""
+    seen: list[tuple[int | None, int]] = []
+
+    def agrees(footer: Footer) -> list[Flaw]:
+        seen.append((footer.leaves[0].field_id, footer.leaves[0].scale))
+        return []
+
+    store = LocalStore(parse(str(tmp_path)))
+    for field_id, unit in ((1, "us"), (2, "us"), (1, "ns"), (1, "us")):
+        schema = pa.schema([pa.field("at", pa.timestamp(unit), metadata={"PARQUET:field_id": str(field_id)})])
+        pq.write_table(pa.table([pa.array([5], pa.timestamp(unit))], schema=schema), tmp_path / "file")
+        assert data_file(store, "file", (tmp_path / "file").stat().st_size, agrees=agrees) == []
+    assert seen == [(1, 10**6), (2, 10**6), (1, 10**9), (1, 10**6)]

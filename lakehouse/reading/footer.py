@@ -70,18 +70,53 @@ def parquet_footer(metadata: pq.FileMetaData, end: int) -> Footer:
         raise ValueError(
             f"its row groups have {sum(group.num_rows for group in groups)} rows, the footer says {metadata.num_rows}"
         )
-    arrow = schema.to_arrow_schema()
-    top, ids = _ids(arrow, len(schema))
+    known = _described(schema)
     starts = list[int]()
     leaves = list[LeafFacts]()
-    for at in range(len(schema)):
+    for at, column in enumerate(known.columns):
         chunks = [group.column(at) for group in groups]
         begins = [_begin(chunk) for chunk in chunks]
-        if any(not 4 <= start <= end - chunk.total_compressed_size for start, chunk in zip(begins, chunks, strict=True)):
-            raise ValueError(f"column {schema.column(at).path} lies beyond the file's end")
+        for start, chunk in zip(begins, chunks, strict=True):
+            if not 4 <= start <= end - chunk.total_compressed_size:
+                raise ValueError(f"column {column.name} lies beyond the file's end")
         starts = [min(pair) for pair in zip(starts, begins, strict=True)] if starts else begins
-        leaves.append(_leaf(schema.column(at), chunks, ids[at]))
-    return Footer(metadata.num_rows, tuple(leaves), top, tuple(starts), arrow)
+        leaves.append(_leaf(column, chunks))
+    return Footer(metadata.num_rows, tuple(leaves), known.top, tuple(starts), known.arrow)
+
+
+class _Column(NamedTuple):
+    name: str
+    field_id: int | None
+    kind: Kind
+    scale: int
+
+
+class _Known(NamedTuple):
+    schema: pq.ParquetSchema
+    columns: list[_Column]
+    top: dict[str, int | None]
+    arrow: pa.Schema
+
+
+_KNOWN: deque[_Known] = deque(maxlen=4)
+"""The schemas that were met last: the files of a table have few, and telling that two are equal is quick."""
+
+
+def _described(schema: pq.ParquetSchema) -> _Known:
+    for known in tuple(_KNOWN):
+        if schema.equals(known.schema):
+            return known
+    arrow = schema.to_arrow_schema()
+    ids = list(_leaf_ids(arrow))
+    named = ids if len(ids) == len(schema) else len(schema) * [_NO_ID]
+    leaves = [schema.column(at) for at in range(len(schema))]
+    columns = [_Column(leaf.path, field_id, *_kind(leaf)) for leaf, field_id in zip(leaves, named, strict=True)]
+    found = _Known(schema, columns, schema_ids(arrow, b"PARQUET:field_id"), arrow)
+    _KNOWN.appendleft(found)
+    return found
+
+
+_NO_ID: int | None = None
 
 
 def _begin(chunk: pq.ColumnChunkMetaData) -> int:
@@ -89,8 +124,8 @@ def _begin(chunk: pq.ColumnChunkMetaData) -> int:
     return dictionary if dictionary is not None and 0 < dictionary < data else data
 
 
-def _leaf(column: Any, chunks: list[pq.ColumnChunkMetaData], field_id: int | None) -> LeafFacts:
-    kind, scale = _kind(column)
+def _leaf(column: _Column, chunks: list[pq.ColumnChunkMetaData]) -> LeafFacts:
+    name, field_id, kind, scale = column
     nulls: int | None = 0
     values, bounded = 0, kind != "other"
     lower = upper = None
@@ -107,7 +142,7 @@ def _leaf(column: Any, chunks: list[pq.ColumnChunkMetaData], field_id: int | Non
             bounded = False
     if not bounded or lower != lower or upper != upper:
         lower = upper = None
-    return LeafFacts(column.path, field_id, kind, scale, lower, upper, nulls, values)
+    return LeafFacts(name, field_id, kind, scale, lower, upper, nulls, values)
 
 
 def _bound(kind: Kind, raw: Any) -> Any:
@@ -140,30 +175,6 @@ def _details(logical: str) -> dict[str, Any]:
 def schema_ids(schema: pa.Schema, key: bytes) -> dict[str, int | None]:
     """The field ids of the top-level columns, kept below ``key`` in their metadata."""
     return {column.name: _id(column, key) for column in schema}
-
-
-class _Known(NamedTuple):
-    schema: pa.Schema
-    top: dict[str, int | None]
-    leaves: list[int | None]
-
-
-_KNOWN: deque[_Known] = deque(maxlen=4)
-"""The ids of the schemas that were met last: the files of a table have few, and telling that two are equal is quick."""
-
-
-_NO_ID: int | None = None
-
-
-def _ids(schema: pa.Schema, leaves: int) -> tuple[dict[str, int | None], list[int | None]]:
-    """The field ids of the top-level columns, and those of the ``leaves`` in their order."""
-    for known in tuple(_KNOWN):
-        if len(known.leaves) == leaves and schema.equals(known.schema, check_metadata=True):
-            return known.top, known.leaves
-    ids = list(_leaf_ids(schema))
-    found = _Known(schema, schema_ids(schema, b"PARQUET:field_id"), ids if len(ids) == leaves else leaves * [_NO_ID])
-    _KNOWN.appendleft(found)
-    return found.top, found.leaves
 
 
 def _id(column: pa.Field, key: bytes) -> int | None:
