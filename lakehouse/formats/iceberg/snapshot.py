@@ -23,8 +23,8 @@ _NONE = (None, -1)
 
 def points_of(version: IcebergVersion) -> Iterator[Point]:
     """The retained snapshots, newest first."""
-    for snapshot in sorted(reversed(version.snapshots), key=lambda snapshot: snapshot.at, reverse=True):
-        yield Point(snapshot=snapshot.id)
+    by_time = sorted(version.snapshots, key=lambda snapshot: snapshot.at)  # of the same time the last one listed is the newest
+    yield from (Point(snapshot=snapshot.id) for snapshot in reversed(by_time))
 
 
 def snapshot_at(version: IcebergVersion, point: Point) -> tuple[Snapshot | None, Mapping[str, Any]]:
