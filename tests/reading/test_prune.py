@@ -84,7 +84,7 @@ filters = st.recursive(
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(tables(), filters)
 def test_a_file_with_a_row_for_the_filter_is_never_left_out(table: pa.Table, filter: pc.Expression) -> None:
     """Trap: NaN lies outside of all bounds, and satisfies ``x != 5`` and ``not x < 5``."""
