@@ -9,9 +9,9 @@ from lakehouse.parallel import pause
 
 __all__ = ["TRIES", "attempts"]
 
-TRIES = 100
+TRIES = 200
 _FIRST_SECONDS = 0.02
-_LONGEST_SECONDS = 2.0
+_LONGEST_SECONDS = 0.5
 
 
 def attempts() -> Iterator[bool]:

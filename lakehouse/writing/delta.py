@@ -26,6 +26,7 @@ from lakehouse.formats.delta.version import DeltaVersion
 from lakehouse.store import Store
 from lakehouse.version import __version__
 from lakehouse.writing.attempts import attempts
+from lakehouse.writing.delta_checkpoint import write_checkpoint
 from lakehouse.writing.local_files import Chunks
 from lakehouse.writing.rows import in_portions
 from lakehouse.writing.schemas import delta_schema
@@ -83,7 +84,7 @@ def create(store: Store, schema: pa.Schema, partition_by: Sequence[str] = ()) ->
 def append(store: Store, rows: Callable[[pa.Schema], pa.RecordBatchReader]) -> None:
     """Add the rows that ``rows`` gives for the table's schema, in one commit; no rows make none.
 
-    Raises `Conflict` where the table's schema or protocol was changed meanwhile or a hundred tries were lost, `Unsupported` for
+    Raises `Conflict` where the table's schema or protocol was changed meanwhile or two hundred tries were lost, `Unsupported` for
     a table that cannot be written rightly, `Config` for a row that breaks a constraint, `Transfer` where it is not known whether
     the commit arrived.
     """
@@ -157,19 +158,20 @@ class _Writer:
         file.unlink()
 
     def _commit(self, adds: list[dict[str, Any]], *, replace: bool) -> None:
+        number = self.version.number + 1
         for last in attempts():
-            number = self.version.number + 1
-            data = _commit_bytes(self._actions(adds, replace=replace))
+            data = _commit_bytes(self._actions(number, adds, replace=replace))
             self.in_doubt = True
             try:
                 _put(self.store, number, data)
+                write_checkpoint(self.store, number, _configuration(self.version))
                 return
             except Conflict:
                 if last:
                     raise
-            self._go_on()
+            number = self._go_on(number, replace=replace)
 
-    def _actions(self, adds: list[dict[str, Any]], *, replace: bool) -> list[dict[str, Any]]:
+    def _actions(self, number: int, adds: list[dict[str, Any]], *, replace: bool) -> list[dict[str, Any]]:
         removes = []
         if replace:
             now = int(time.time() * 1000)
@@ -180,18 +182,26 @@ class _Writer:
             "mode": "Overwrite" if replace else "Append",
             "partitionBy": json.dumps(self.version.metadata.get("partitionColumns") or []),
         }
-        info = _info("WRITE", details, readVersion=self.version.number, isBlindAppend=not replace)
+        info = _info("WRITE", details, readVersion=number - 1, isBlindAppend=not replace)
         return [info, *removes, *({"add": fields} for fields in adds)]
 
-    def _go_on(self) -> None:
-        """Take the version that another writer left, if our data files fit it still."""
-        found = DeltaFormat().pin(self.store)
-        if (found.protocol, _rules(found)) != (self.version.protocol, _rules(self.version)):
-            raise Conflict(
-                f"{self.store.url}: another writer changed the table's schema, properties or protocol meanwhile; nothing was "
-                "written, run again"
-            )
-        self.version = found
+    def _go_on(self, number: int, *, replace: bool) -> int:
+        """The number after those that other writers took, from ``number`` on, if what they did leaves our data files fit.
+
+        Only their commits are read: an append needs to know no more of them.
+        """
+        while (data := _get(self.store, number)) is not None:
+            changed = {kind for kind, _ in actions_of(f"{self.store.url}: commit {number}", data)} & {"metaData", "protocol"}
+            if changed:
+                raise Conflict(
+                    f"{self.store.url}: another writer changed the table's schema, properties or protocol meanwhile (version "
+                    f"{number}); nothing was written, run again"
+                )
+            number += 1
+        if replace:
+            self.version = DeltaFormat().pin(self.store)
+            return self.version.number + 1
+        return number
 
     def _remove(self) -> None:
         for path in self.put_files:
@@ -205,10 +215,16 @@ def _put(store: Store, number: int, data: bytes) -> None:
     try:
         store.put(path, data, size=len(data), if_absent=True)
     except (Conflict, Transfer):
-        with suppress(NotFound):
-            if store.get(path) == data:
-                return  # it was done, and its reply was lost
+        if _get(store, number) == data:
+            return  # it was done, and its reply was lost
         raise
+
+
+def _get(store: Store, number: int) -> bytes | None:
+    try:
+        return store.get(commit_path(number))
+    except NotFound:
+        return None
 
 
 def _require_conditional_put(store: Store) -> None:
@@ -265,11 +281,6 @@ def _without_rows(version: DeltaVersion) -> list[dict[str, Any]]:
 def _configuration(version: DeltaVersion) -> Mapping[str, Any]:
     found = version.metadata.get("configuration") or {}
     return dict(found)
-
-
-def _rules(version: DeltaVersion) -> tuple[Any, ...]:
-    metadata = version.metadata
-    return metadata.get("id"), metadata.get("schemaString"), metadata.get("partitionColumns"), _configuration(version)
 
 
 def _info(operation: str, parameters: Mapping[str, str], **more: Any) -> dict[str, Any]:

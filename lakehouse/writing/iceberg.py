@@ -1,4 +1,4 @@
-"""Writing Iceberg tables: pyiceberg makes data files and manifests, the commit is ours.
+"""Writing Iceberg tables: pyiceberg makes manifests, the data files and the commit are ours.
 
 A commit is a new metadata file that follows the newest: put if nothing is there (`lakehouse.storage_catalog`), or swapped in a
 catalog. When another writer was faster, manifests are made anew on top of what it left, with the same data files: no data is
@@ -7,7 +7,6 @@ written twice and no append is lost. What the metadata says besides stays as it 
 
 from __future__ import annotations
 
-import itertools
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -181,7 +180,7 @@ def create(place: Place, schema: pa.Schema, partition_by: Sequence[str] = ()) ->
 def append(place: Place, rows: Callable[[pa.Schema], pa.RecordBatchReader]) -> None:
     """Add the rows that ``rows`` gives for the table's schema, in one commit; no rows make none.
 
-    Raises `Conflict` where the table's schema or partitioning was changed meanwhile or a hundred tries were lost, `Unsupported`
+    Raises `Conflict` where the table's schema or partitioning was changed meanwhile or two hundred tries were lost, `Unsupported`
     for a table that cannot be written rightly, `Transfer` where it is not known whether the commit arrived.
     """
     _Writer(place).write(rows, replace=False)
@@ -218,16 +217,14 @@ class _Writer:
             raise
 
     def _data_files(self, rows: pa.RecordBatchReader) -> list[DataFile]:
-        from pyiceberg.io.pyarrow import _dataframe_to_data_files
+        from lakehouse.writing.iceberg_data import DataFiles
 
-        made, counter, name = list[Any](), itertools.count(), uuid.uuid4()
-        metadata = self._table(self.base).metadata
         with _translated(str(self.place)):
-            for portion in in_portions(rows, _PORTION_BYTES):
-                files = list(_dataframe_to_data_files(metadata, portion, self.files, name, counter))
-                if sum(file.record_count for file in files) != portion.num_rows:
-                    raise Unsupported(f"{self.place}: a partition column holds NaN, which pyiceberg cannot partition by")
-                made += files
+            writer = DataFiles(self._table(self.base).metadata, self.files)
+        made = list[Any]()
+        for portion in in_portions(rows, _PORTION_BYTES):
+            with _translated(str(self.place)):
+                made += writer.of(portion)
         return made
 
     def _commit(self, files: list[DataFile], *, replace: bool) -> None:

@@ -9,7 +9,7 @@ from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStrea
 
 from lakehouse.errors import NotFound, Unsupported
 from lakehouse.locations import canonical
-from lakehouse.store import ObjectFile, Store
+from lakehouse.store import Store
 
 __all__ = ["StoreFiles"]
 
@@ -38,10 +38,6 @@ class StoreFiles(FileIO):
             raise Unsupported(f"{address}: lies outside the table ({self._location}); such a table is not written to")
         return stated[len(self._location) + 1 :]
 
-    def input_of(self, address: str) -> InputFile:
-        """What was written at ``address``."""
-        return self.new_input(address)
-
     def put(self, address: str, data: bytes) -> None:
         """Put one file whole."""
         self._store.put(self.path_of(address), data, size=len(data))
@@ -53,6 +49,8 @@ class StoreFiles(FileIO):
 
 
 class _Input(InputFile):
+    """One file of metadata, read in one request: pyiceberg reads no data files here."""
+
     def __init__(self, store: Store, path: str, location: str) -> None:
         super().__init__(location)
         self._store, self._path = store, path
@@ -67,11 +65,8 @@ class _Input(InputFile):
             return False
         return True
 
-    def open(self, seekable: bool = True) -> InputStream:
-        if not seekable:
-            return io.BytesIO(self._store.get(self._path))
-        stream: Any = io.BufferedReader(ObjectFile(self._store, self._path, len(self)), 1 << 20)
-        return stream  # type: ignore[no-any-return]
+    def open(self, seekable: bool = True) -> InputStream:  # noqa: ARG002 - what is whole in memory can be sought in
+        return io.BytesIO(self._store.get(self._path))
 
 
 class _Output(OutputFile):

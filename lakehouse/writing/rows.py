@@ -128,8 +128,9 @@ def _check_columns(given: pa.Schema, schema: pa.Schema, where: str) -> None:
         raise Config(f"{where}: column {twice[0]!r} is given more than once")
     for name in given.names:
         if name not in schema.names:
-            near = difflib.get_close_matches(name, schema.names, n=1)
-            raise Config(f"{where}: the table has no column {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            lower = {other.lower(): other for other in schema.names}
+            near = difflib.get_close_matches(name.lower(), lower, n=1)
+            raise Config(f"{where}: the table has no column {name!r}" + (f"; did you mean {lower[near[0]]!r}?" if near else ""))
     for name in schema.names:
         if name not in given.names:
             raise Config(f"{where}: column {name!r} is missing from the data; give nulls where there is no value")
@@ -266,7 +267,8 @@ def _decoded(array: pa.Array) -> pa.Array:
     import pyarrow as pa
 
     if isinstance(array, pa.DictionaryArray):
-        return _decoded(array.dictionary_decode())
+        values = _decoded(array.dictionary)
+        return pa.DictionaryArray.from_arrays(array.indices, values.cast(_plain(values.type))).dictionary_decode()
     if pa.types.is_run_end_encoded(array.type):
         import pyarrow.compute as pc
 
