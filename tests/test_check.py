@@ -126,3 +126,12 @@ def test_a_store_that_fails_at_any_call_makes_no_whole_table_and_no_false_findin
     for call in range(1, counting.counted + 1):
         report = look(FaultyStore(store, Faults(fail_at=call, dead=dead)), delta, version, deep=True, workers=1)
         assert {finding.kind for finding in report.findings} == {"unchecked"}, (call, report.findings)
+
+
+def test_every_kind_of_finding_is_documented() -> None:
+    root = Path(lakehouse.__file__).parent
+    text = (root.parent / "docs" / "check.md").read_text()
+    sources = [*root.glob("formats/*/check*.py"), root / "reading" / "examined.py", root / "check.py"]
+    kinds = {kind for path in sources for kind in re.findall(r'Flaw\(\s*"([a-z]+)"', path.read_text())}
+    assert {"missing", "size", "rows", "stats", "checkpoint", "vector", "summary"} <= kinds
+    assert {kind for kind in kinds if f"| `{kind}` |" not in text} == set()

@@ -7,6 +7,7 @@ versions of the retained history have.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,7 @@ _FIELDS = {
 }  # fmt: skip
 _KINDS = {*_FIELDS, "cdc", "metaData", "protocol", "commitInfo", "txn", "domainMetadata", "checkpointMetadata", "sidecar"}
 _ONCE = ("metaData", "protocol", "commitInfo")
+_COUNT = re.compile(r'\{"numRecords":(\d+)[,}]')
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -64,13 +66,19 @@ def facts_of(path: str, fields: dict[str, Any]) -> Facts:
     """The facts of an add of the file at ``path``."""
     size, stats, values = fields.get("size"), fields.get("stats"), fields.get("partitionValues")
     partition = hash(frozenset((key, value or None) for key, value in values.items())) if isinstance(values, dict) else None
-    known = _parsed(stats) if isinstance(stats, str) else None
-    rows = known.get("numRecords") if known is not None else None
     return Facts(
         size if isinstance(size, int) else None, fields.get("modificationTime"), fields.get("baseRowId"),
-        fields.get("defaultRowCommitVersion"), partition, hash(stats) if known is not None else None,
-        rows if isinstance(rows, int) and rows >= 0 else None, vector_in(path, fields),
+        fields.get("defaultRowCommitVersion"), partition, hash(stats) if isinstance(stats, str) else None,
+        _rows(stats) if isinstance(stats, str) else None, vector_in(path, fields),
     )  # fmt: skip
+
+
+def _rows(stats: str) -> int | None:
+    """``numRecords`` of statistics, most of which begin with it: a checkpoint has millions, so they are not parsed whole."""
+    if (match := _COUNT.match(stats)) is not None:
+        return int(match[1])
+    rows = (_parsed(stats) or {}).get("numRecords")
+    return rows if isinstance(rows, int) and rows >= 0 else None
 
 
 def _parsed(stats: str) -> dict[str, Any] | None:
@@ -279,7 +287,8 @@ def _wrong_fields(path: str, kind: str, key: str, fields: dict[str, Any], facts:
         yield Flaw("partition", path, f"the add of {file} has not just a value for each partition column ({odd})")
     elif columns and (odd := _other_folder(key, values)):
         yield Flaw("partition", path, f"the add of {file} says that {odd}, its folder says otherwise")
-    if fields.get("stats") and facts.stats is None:
+    stats = fields.get("stats")
+    if stats and (not isinstance(stats, str) or _parsed(stats) is None):
         yield Flaw("log", path, f"the statistics in the add of {file} cannot be read")
 
 
