@@ -8,7 +8,7 @@ from typing import Literal
 
 __all__ = ["Progress", "ProgressEvent", "silent"]
 
-Step = Literal["pin", "plan", "transfer", "stage", "verify", "rows", "receipt", "publish"]
+Step = Literal["pin", "plan", "transfer", "stage", "verify", "rows", "receipt", "publish", "prune"]
 
 
 @dataclass(frozen=True, slots=True)
