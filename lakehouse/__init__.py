@@ -13,8 +13,10 @@ from lakehouse.describe import describe, files, history, ls
 from lakehouse.doctor import doctor
 from lakehouse.errors import Config, Conflict, LakeError, NotFound, Transfer, Unsupported, Verification
 from lakehouse.filesystem import filesystem
+from lakehouse.lake import Dataset, Lake, Replicated
 from lakehouse.plan import Counts, Plan
 from lakehouse.progress import Progress, ProgressEvent
+from lakehouse.prune import PruneResult, prune
 from lakehouse.query import Query, sql
 from lakehouse.reading.task import Point
 from lakehouse.report import Finding, Report
@@ -37,8 +39,10 @@ __all__ = [
     "Config",
     "Conflict",
     "Counts",
+    "Dataset",
     "Description",
     "Finding",
+    "Lake",
     "LakeError",
     "NotFound",
     "ObjectInfo",
@@ -46,8 +50,10 @@ __all__ = [
     "Point",
     "Progress",
     "ProgressEvent",
+    "PruneResult",
     "Query",
     "ReplicaStatus",
+    "Replicated",
     "Report",
     "RowExample",
     "RowRecord",
@@ -73,6 +79,7 @@ __all__ = [
     "ls",
     "open_table",
     "plan",
+    "prune",
     "sql",
     "status",
     "sync",
