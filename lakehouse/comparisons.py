@@ -206,6 +206,8 @@ def comparable(kind: pa.DataType) -> pa.DataType:
         return comparable(kind.value_type)
     if t.is_string_view(kind):
         return pa.large_string()
+    if getattr(kind, "extension_name", "") == "arrow.json":
+        return comparable(kind.storage_type)
     if t.is_fixed_size_binary(kind) or t.is_binary_view(kind) or kind_of(kind) == "uuid":
         return pa.large_binary() if t.is_binary_view(kind) else pa.binary()
     if t.is_float16(kind):

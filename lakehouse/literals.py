@@ -65,6 +65,8 @@ def kind_of(kind: pa.DataType) -> Kind | None:
 
     if t.is_dictionary(kind):
         return kind_of(kind.value_type)
+    if getattr(kind, "extension_name", "") == "arrow.json":
+        return "text"
     if t.is_integer(kind) or t.is_decimal(kind) or t.is_floating(kind):
         return "number"
     if t.is_date(kind) or t.is_timestamp(kind):

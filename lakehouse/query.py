@@ -50,7 +50,17 @@ def sql(text: str, *, settings: Settings | None = None, memory: str = "1G") -> Q
         if name.lower() in (other.lower() for other in tables):
             raise Config(f"sql: {name}: another table of this query differs from it in case only; give one a name in lake.toml")
         tables[name] = open_table(name, settings=settings).scan()
+        for field in tables[name].schema:
+            _refuse_type(name, field)
     return Query(text, tables, memory_of(memory))
+
+
+def _refuse_type(name: str, field: pa.Field) -> None:
+    """Raise `Unsupported` for a column of which DuckDB cannot have the values."""
+    import pyarrow.types as t
+
+    if t.is_decimal256(field.type) or t.is_float16(field.type):
+        raise Unsupported(f"sql: {name}: DuckDB has no {field.type}, the type of column {field.name!r}; use lakehouse.open_table")
 
 
 def _names(duckdb: Any, text: str) -> set[str]:
@@ -100,7 +110,7 @@ class Query(Rows):
     def schema(self) -> pa.Schema:
         import pyarrow as pa
 
-        with self._connected() as (connection, failed), _said(needed("duckdb", INSTALL), failed):
+        with self._connected() as connection:
             relation = connection.sql(self._text)
             types = relation.limit(0).to_arrow_reader().schema.types  # its names are changed where two are the same
             return pa.schema(list(zip(relation.columns, types, strict=True)))
@@ -118,14 +128,14 @@ class Query(Rows):
 
     def _computed(self) -> Iterator[Any]:
         """The schema, and after it the batches."""
-        with self._connected() as (connection, failed), _said(needed("duckdb", INSTALL), failed):
+        with self._connected() as connection:
             reader = connection.sql(self._text).to_arrow_reader(BATCH_ROWS)
             yield reader.schema
             yield from reader
 
     @contextmanager
-    def _connected(self) -> Iterator[tuple[Any, dict[str, ScanDataset]]]:
-        """A connection of its own that sees the tables and nothing else; and the datasets, which know why a read failed."""
+    def _connected(self) -> Iterator[Any]:
+        """A connection of its own that sees the tables and nothing else. What DuckDB raises is said as an error of ours."""
         duckdb = needed("duckdb", INSTALL)
         from lakehouse.arrow_dataset import ScanDataset
 
@@ -139,9 +149,10 @@ class Query(Rows):
             connection.execute("SET python_enable_replacements = false")
             connection.execute("SET lock_configuration = true")
             datasets = {name: ScanDataset(scan) for name, scan in self._tables.items()}
-            for name, dataset in datasets.items():
-                connection.register(name, dataset)
-            yield connection, datasets
+            with _said(duckdb, datasets):
+                for name, dataset in datasets.items():
+                    connection.register(name, dataset)
+                yield connection
 
 
 @contextmanager

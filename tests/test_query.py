@@ -129,6 +129,13 @@ def test_an_error_while_rows_are_read_is_the_reader_s_own(tmp_path: Path) -> Non
         query.to_arrow()
 
 
+def test_a_column_that_duckdb_cannot_have_is_refused_by_name(tmp_path: Path) -> None:
+    for kind in (pa.float16(), pa.decimal256(60, 2)):
+        place = write(tmp_path / "t", {"id": [1], "wide": pa.array([1], kind)})
+        with pytest.raises(Unsupported, match="'wide'"):
+            sql(f"SELECT id FROM '{place}'")
+
+
 def test_times_without_a_zone_are_utc_and_zones_stay(tmp_path: Path) -> None:
     place = write(tmp_path / "t", {"t": pa.array([0], pa.timestamp("us")), "z": pa.array([0], pa.timestamp("us", "UTC"))})
     table = sql(f"SELECT t, z FROM '{place}' WHERE t::TIMESTAMPTZ = z").to_arrow()

@@ -135,6 +135,7 @@ def test_times_in_every_unit_compare_exactly() -> None:
         (pa.large_string(), "a", "x = 'a' AND x IN ('a', 'b') AND x LIKE 'a%'"),
         (pa.binary(2), b"ab", "x = X'6162' AND x > X'61' AND x IN (X'6162', X'61') AND x <> 'a'"),
         (pa.uuid(), b"\0" * 15 + b"\1", f"x = '{UUID(int=1)}' AND x > UUID '{UUID(int=0)}'"),
+        (pa.json_(), "a", "x = 'a' AND x LIKE 'a%'"),
         (pa.decimal32(5, 2), Decimal("1.25"), "x = 1.25 AND x IN (1.25, 7) AND x < 1.251"),
         (pa.decimal256(60, 2), Decimal("1.25"), "x = 1.25 AND x IN (1.25, 7) AND x < 1e70"),
         (pa.float16(), 1.5, "x = 1.5 AND x IN (1.5, 7) AND x < 2"),
