@@ -22,7 +22,7 @@ from lakehouse.reading.footer import Footer, LeafFacts
 from lakehouse.reading.task import FileFormat
 from lakehouse.store import Store
 
-__all__ = ["FORMATS", "Files"]
+__all__ = ["FORMATS", "Files", "Said", "compared"]
 
 FORMATS = ("parquet", "orc", "avro")
 _KINDS = {
@@ -70,7 +70,7 @@ class Files:
     def _agrees(self, entry: DataFile, path: str, by: str, footer: Footer) -> Iterator[Flaw]:
         leaves = {leaf.field_id: leaf for leaf in footer.leaves if leaf.field_id is not None}
         pairs = [(leaf, column) for number, leaf in leaves.items() if (column := self.columns.get(number)) is not None]
-        differences, odd = _compared(entry, pairs)
+        differences, odd = compared(entry, pairs)
         for kind, text in (*self._differences(entry, footer, leaves), *differences):
             yield Flaw(kind, path, text)
         if odd or differences or not pairs:
@@ -119,7 +119,7 @@ class Files:
                 yield "partition", f"has {column.name} from {leaf.lower!r} to {leaf.upper!r}, its partition is {stated!r}"
 
 
-def _compared(entry: DataFile, pairs: Pairs) -> tuple[list[Said], bool]:
+def compared(entry: DataFile, pairs: Pairs) -> tuple[list[Said], bool]:
     """How the counts and bounds of the entry differ from what the footer says, and whether the entry contradicts itself.
 
     Readers skip a file wrongly when its values are not within the bounds. Of all that is done for a file this takes most time, so
