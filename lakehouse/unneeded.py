@@ -9,11 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from lakehouse.errors import NotFound, Unsupported, Verification
-from lakehouse.formats.delta.log import HINT as DELTA_HINT
-from lakehouse.formats.delta.log import Span
-from lakehouse.formats.delta.version import DeltaVersion
-from lakehouse.formats.iceberg.root import HINT as ICEBERG_HINT
-from lakehouse.formats.iceberg.version import IcebergVersion
 from lakehouse.plan import Counts, is_same
 from lakehouse.spool import Spool, files, records, shelves
 from lakehouse.store import ObjectInfo, Store
@@ -21,7 +16,9 @@ from lakehouse.table import TableFile, TableFormat, TableVersion, Written
 
 __all__ = ["Unneeded", "needed_by", "unneeded"]
 
-_HINTS = (DELTA_HINT, ICEBERG_HINT)
+_HINTS = ("_delta_log/_last_checkpoint", "metadata/version-hint.text")
+"""What only says which version is the newest, and is overwritten by every sync."""
+
 _RANKS = 5
 
 
@@ -77,8 +74,11 @@ def needed_by(target: Store, table_format: TableFormat, versions: Iterable[Table
 
 def _each_once(versions: Iterable[TableVersion]) -> Iterator[TableVersion]:
     """The versions without what those before them hold already: a root shares most of its history with the next."""
+    from lakehouse.formats.delta.version import DeltaVersion
+    from lakehouse.formats.iceberg.version import IcebergVersion
+
     snapshots: set[tuple[int, str | None]] = set()
-    spans: list[Span] = []
+    spans: list[tuple[int, int]] = []
     for version in versions:
         if isinstance(version, IcebergVersion):
             yield replace(
@@ -87,8 +87,8 @@ def _each_once(versions: Iterable[TableVersion]) -> Iterator[TableVersion]:
             snapshots.update((one.id, one.manifest_list) for one in version.snapshots)
         elif not isinstance(version, DeltaVersion):
             yield version
-        elif not any(span.first <= version.span.first and version.number <= span.last for span in spans):
-            spans.append(version.span)
+        elif not any(first <= version.span.first and version.number <= last for first, last in spans):
+            spans.append((version.span.first, version.span.last))
             yield version
 
 
@@ -96,6 +96,8 @@ def _readings(version: TableVersion) -> Iterator[TableVersion]:
     """The version as it is asked for files. A Delta checkpoint also names what was removed before it, which no version that can
     be read needs: the files of older versions are those of the oldest checkpoint and of the commits after it.
     """
+    from lakehouse.formats.delta.version import DeltaVersion
+
     if not isinstance(version, DeltaVersion):
         yield version
         return

@@ -19,6 +19,7 @@ from lakehouse_cli import (
     ls,
     options,
     output,
+    prune,
     query,
     status,
     sync,
@@ -60,5 +61,5 @@ def lake(
     context.obj.take(json=json, config=config, verbose=verbose, log_format=log_format)
 
 
-for module in (sync, verify, check, fingerprint, query, status, describe, history, files, ls, doctor, config, demo):
+for module in (sync, verify, check, fingerprint, prune, query, status, describe, history, files, ls, doctor, config, demo):
     module.register(app)

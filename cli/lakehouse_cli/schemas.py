@@ -177,6 +177,35 @@ class CheckDocument(Document):
     findings: list[FindingModel]
 
 
+class PrunedModel(Model):
+    """An object of the table that went, or would go."""
+
+    path: Text
+    size: int
+
+
+class PruneDocument(Document):
+    """``lake prune``. ``dry_run``: nothing was removed, this is what would be. ``paths`` in the order in which they go.
+
+    ``receipts`` and ``notes`` count our own. ``kept_for_readers``: older versions that readers may still have open.
+    ``changed``: objects that nothing needs, and that stay, since somebody else changed them.
+    """
+
+    command: Literal["prune"] = "prune"
+    target: Text
+    format: str
+    version: str
+    dry_run: bool
+    objects: CountsModel
+    receipts: int
+    notes: int
+    kept_for_readers: list[Text]
+    changed: list[Text]
+    receipt: Text | None
+    receipt_sha256: str | None
+    paths: list[PrunedModel]
+
+
 class ReplicaModel(Model):
     """One replica of one dataset. ``error``: why it could not be looked at; then the rest is not known."""
 
@@ -326,6 +355,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "sync-dry-run": PlanDocument,
     "verify": VerifyDocument,
     "check": CheckDocument,
+    "prune": PruneDocument,
     "status": StatusDocument,
     "describe": DescribeDocument,
     "history": HistoryDocument,
