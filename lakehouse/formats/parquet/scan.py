@@ -7,7 +7,7 @@ only the names of folders state (`hive`). A file's own column wins over its fold
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lakehouse.errors import Config, NotFound, Unsupported
@@ -71,8 +71,12 @@ def data_files(version: PlainVersion) -> Iterator[ObjectInfo]:
 
 
 def _with_footers(store: Store, infos: Iterable[ObjectInfo]) -> list[_File]:
-    """The files with their footers, by path."""
-    found = [file for _, file in every(lambda info: _read_footer(store, info), infos, workers=FOOTERS_AT_ONCE)]
+    """The files with their footers, by path. Equal schemas, as most are, are held once."""
+    schemas: dict[pa.Schema, pa.Schema] = {}
+    found = [
+        replace(file, schema=schemas.setdefault(file.schema, file.schema))
+        for _, file in every(lambda info: _read_footer(store, info), infos, workers=FOOTERS_AT_ONCE)
+    ]
     return sorted(found, key=lambda file: file.info.path)
 
 
