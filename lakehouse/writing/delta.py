@@ -295,13 +295,11 @@ def _commit_bytes(actions: Sequence[Mapping[str, Any]]) -> bytes:
 @contextmanager
 def _translated(where: str) -> Iterator[None]:
     """deltalake's refusals as ours."""
-    from deltalake.exceptions import DeltaError, DeltaProtocolError
+    from deltalake.exceptions import DeltaError
 
     try:
         yield
-    except DeltaProtocolError as error:
-        if "constraint" in str(error).lower() or "invariant" in str(error).lower():
-            raise Config(f"{where}: a row breaks a rule of the table: {str(error)[:300]}") from error
-        raise Unsupported(f"{where}: deltalake cannot write this table: {str(error)[:300]}") from error
     except (DeltaError, ValueError, OSError) as error:
+        if "failed validation check" in str(error):
+            raise Config(f"{where}: rows break a constraint of the table: {str(error)[:500]}") from error
         raise Unsupported(f"{where}: deltalake cannot write this ({type(error).__name__}: {str(error)[:300]})") from error

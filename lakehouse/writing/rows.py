@@ -270,8 +270,9 @@ def _decoded(array: pa.Array) -> pa.Array:
         values = _decoded(array.dictionary)
         return pa.DictionaryArray.from_arrays(array.indices, values.cast(_plain(values.type))).dictionary_decode()
     if pa.types.is_run_end_encoded(array.type):
-        import pyarrow.compute as pc
+        import pyarrow.compute
 
+        pc: Any = pyarrow.compute
         return _decoded(pc.run_end_decode(array))
     return _decoded(array.storage) if isinstance(array, pa.ExtensionArray) else array
 
@@ -326,8 +327,9 @@ def _shaped_list(array: pa.Array, wanted: pa.DataType, where: str, name: str) ->
     if not (pa.types.is_list(array.type) or pa.types.is_large_list(array.type)):
         array = array.cast(pa.large_list(array.type.value_field))
     values = _cast(array.flatten(), wanted.value_field, where, f"{name}.element")  # without what nulls and slices hide
-    import pyarrow.compute as pc
+    import pyarrow.compute
 
+    pc: Any = pyarrow.compute
     lengths = pc.fill_null(pc.list_value_length(array), 0)
     kind, build = (pa.int64(), pa.LargeListArray) if pa.types.is_large_list(wanted) else (pa.int32(), pa.ListArray)
     ends = pc.cumulative_sum(lengths.cast(pa.int64())).cast(kind)
@@ -338,8 +340,9 @@ def _shaped_list(array: pa.Array, wanted: pa.DataType, where: str, name: str) ->
 def _offsets(array: pa.Array, offsets: pa.Array) -> pa.Array:
     """The offsets of a map, null where an entry is: so `MapArray.from_arrays` is told."""
     import pyarrow as pa
-    import pyarrow.compute as pc
+    import pyarrow.compute
 
+    pc: Any = pyarrow.compute
     if not array.null_count:
         return offsets
     null = pa.concat_arrays([array.is_null(), pa.array([False])])
