@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lakehouse.errors import LakeError, NotFound
-from lakehouse.formats.iceberg.avro import Header, read_container
+from lakehouse.formats.iceberg.avro import Block, Header, read_container, write_container
 from lakehouse.formats.iceberg.check_places import Places
 from lakehouse.formats.iceberg.manifest import manifest_walker
 from lakehouse.formats.iceberg.manifest_list import ManifestFile, read_list
@@ -21,7 +21,7 @@ from lakehouse.parallel import each
 from lakehouse.reading.examine import Examination, Flaw
 from lakehouse.store import Store
 
-__all__ = ["Counts", "Listed", "Lists", "raises", "read_lists"]
+__all__ = ["Counts", "Listed", "Lists", "Statement", "differences", "raises", "read_lists"]
 
 _WORKERS = 16
 _PATH = 500
@@ -34,6 +34,7 @@ _COUNTS = {
     513: "existing_rows_count",
     514: "deleted_rows_count",
 }
+_FACTS = ("sequence_number", "added_snapshot_id", "partition_spec_id", "content", "manifest_length", *list(_COUNTS.values())[1:])
 _KEY_VALUES = {"snapshot-id": "snapshot-id", "sequence-number": "sequence-number", "parent-snapshot-id": "parent-snapshot-id"}
 _CONTENTS = (0, 1)
 
@@ -42,24 +43,70 @@ Counts = tuple[int | None, ...]
 
 
 @dataclass(slots=True)
-class Listed:
-    """A manifest as the first list that names it states it. ``by``: where that list lies ("" : the metadata names it itself).
-
-    ``snapshots``: one bit for each snapshot that reads it, by its place in `IcebergVersion.snapshots`.
-    """
+class Statement:
+    """What some lists say alike of a manifest. ``by``: where the first of them lies ("" : the metadata names it itself)."""
 
     manifest: ManifestFile
     counts: Counts
     by: str
+    lists: int = 1
+
+
+@dataclass(slots=True)
+class Listed:
+    """A manifest, and what is said of it; first what most lists say.
+
+    ``snapshots``: one bit for each snapshot that reads it, by its place in `IcebergVersion.snapshots`.
+    """
+
+    statements: list[Statement] = field(default_factory=list)
     snapshots: int = 0
+
+    @property
+    def manifest(self) -> ManifestFile:
+        return self.statements[0].manifest
+
+    @property
+    def by(self) -> str:
+        return self.statements[0].by
+
+    def add(self, manifest: ManifestFile, counts: Counts, by: str) -> None:
+        for known in self.statements:
+            if known.manifest is manifest or not differences(known, manifest, counts):
+                known.lists, known.by = known.lists + 1, min(known.by, by)
+                break
+        else:
+            self.statements.append(Statement(manifest, counts, by))
+        if len(self.statements) > 1:
+            self.statements.sort(key=lambda one: (-one.lists, one.by))
 
 
 @dataclass(slots=True)
 class Lists:
-    """``manifests``: by stated path. ``whole``: the numbers of the snapshots whose lists could be read."""
+    """``manifests``: by stated path. ``whole``: the numbers of the snapshots whose lists could be read. ``records``: what encoded
+    records say, by the schema of their lists: most stand in list after list.
+    """
 
     manifests: dict[str, Listed] = field(default_factory=dict)
     whole: set[int] = field(default_factory=set)
+    records: dict[bytes, dict[bytes, tuple[ManifestFile, Counts]]] = field(default_factory=dict)
+
+
+def differences(one: Statement, manifest: ManifestFile, counts: Counts) -> list[str]:
+    """What two lists say differently of one manifest, where both say something."""
+    pairs = zip(_facts(one.manifest, one.counts), _facts(manifest, counts), _FACTS, strict=True)
+    return [f"{name} {mine} and not {other}" for mine, other, name in pairs if mine != other and None not in (mine, other)]
+
+
+def _facts(manifest: ManifestFile, counts: Counts) -> tuple[int | None, ...]:
+    return (
+        manifest.sequence_number,
+        manifest.added_snapshot_id,
+        manifest.partition_spec_id,
+        manifest.content,
+        manifest.length,
+        *counts,
+    )
 
 
 def raises(path: str, error: LakeError) -> Examination:
@@ -101,8 +148,7 @@ def _list(
 ) -> Iterator[Flaw | Examination]:
     raw = version.metadata["snapshots"][number]
     try:
-        header, _ = read_container(data, path)
-        manifests, counts = read_list(data, path, in_full=True), list(_counts(data, path))
+        header, records = _read(path, data, found)
     except NotFound as error:
         yield Flaw("unreadable", path, str(error))
         return
@@ -111,16 +157,34 @@ def _list(
         return
     found.whole.add(number)
     yield from _header(path, header, raw, version)
-    yield from _records(path, manifests, raw, specs)
-    yield from _taken(path, number, manifests, counts, found)
+    yield from _records(path, [manifest for manifest, _ in records], raw, specs)
+    for manifest, counts in records:
+        listed = found.manifests.setdefault(manifest.path, Listed())
+        listed.snapshots |= 1 << number
+        listed.add(manifest, counts, path)
 
 
 def _named_by_metadata(snapshot: Snapshot, number: int, found: Lists) -> None:
     """Version 1 only: the snapshot names its manifests itself."""
     found.whole.add(number)
     for path in snapshot.manifests:
-        known = found.manifests.setdefault(path, Listed(ManifestFile(path, 0, 0, None, False), (None,) * 6, ""))
-        known.snapshots |= 1 << number
+        listed = found.manifests.setdefault(path, Listed())
+        listed.snapshots |= 1 << number
+        listed.add(ManifestFile(path, 0, 0, None, False), (None,) * 6, "")
+
+
+def _read(path: str, data: bytes, found: Lists) -> tuple[Header, list[tuple[ManifestFile, Counts]]]:
+    """The records of a list; those that an earlier one had, as it had them, are not decoded again."""
+    header, blocks = read_container(data, path)
+    walker = manifest_walker(header, {_PATH: _COUNTS[_PATH]}, path, _PATH)
+    raws = [block.data[spans[0][0] : spans[0][1]] for block in blocks for spans in walker.records(block, path)]
+    known = found.records.setdefault(header.metadata["avro.schema"], {})
+    new = [raw for raw in dict.fromkeys(raws) if raw not in known]
+    if new:
+        part = write_container(header, [Block(len(new), b"".join(new))])
+        read = zip(read_list(part, path, in_full=True), _counts(part, path), strict=True)
+        known.update(zip(new, read, strict=True))
+    return header, [known[raw] for raw in raws]
 
 
 def _counts(data: bytes, path: str) -> Iterator[Counts]:
@@ -170,28 +234,3 @@ def _records(path: str, manifests: list[ManifestFile], raw: Mapping[str, Any], s
             )
         if manifest.length < 0:
             yield Flaw("length", path, f"states {manifest.length} bytes of {manifest.path}")
-
-
-def _taken(path: str, number: int, manifests: list[ManifestFile], counts: list[Counts], found: Lists) -> Iterator[Flaw]:
-    """Takes the manifests down; of one that another list names, both say the same where they say something."""
-    for manifest, stated in zip(manifests, counts, strict=True):
-        known = found.manifests.setdefault(manifest.path, Listed(manifest, stated, path))
-        known.snapshots |= 1 << number
-        if known.by == path:
-            continue
-        one, other = (_facts(manifest, stated), _facts(known.manifest, known.counts))
-        differ = [name for name in one if None not in (one[name], other[name]) and one[name] != other[name]]
-        if differ:
-            said = ", ".join(f"{name} {one[name]} and not {other[name]}" for name in differ)
-            yield Flaw("counts", path, f"states of {manifest.path} {said} as {known.by} does")
-
-
-def _facts(manifest: ManifestFile, counts: Counts) -> dict[str, Any]:
-    """What every list must say of a manifest."""
-    return {
-        "manifest_length": manifest.length,
-        "partition_spec_id": manifest.partition_spec_id,
-        "content": manifest.content,
-        "sequence_number": manifest.sequence_number,
-        "added_snapshot_id": manifest.added_snapshot_id,
-    } | dict(zip(list(_COUNTS.values())[1:], counts, strict=True))

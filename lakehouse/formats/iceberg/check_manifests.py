@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from lakehouse.errors import LakeError, NotFound, Unsupported
 from lakehouse.formats.iceberg.avro import Header, read_container
 from lakehouse.formats.iceberg.check_entries import entry_flaws, is_vector
-from lakehouse.formats.iceberg.check_lists import Listed, Lists, raises
+from lakehouse.formats.iceberg.check_lists import Listed, Lists, Statement, differences, raises
 from lakehouse.formats.iceberg.check_partitions import summary_flaws, tuple_flaws, types_of
 from lakehouse.formats.iceberg.check_places import Places
 from lakehouse.formats.iceberg.check_values import Column
@@ -31,6 +31,13 @@ __all__ = ["Delete", "Found", "Known", "Manifests", "Totals"]
 
 _CONTENTS = {b"data": 0, b"deletes": 1}
 _COUNTED = ("added_files", "existing_files", "deleted_files", "added_rows", "existing_rows", "deleted_rows")
+_TOLD_BY_LISTS = {
+    "sequence_number": "sequence",
+    "added_snapshot_id": "sequence",
+    "partition_spec_id": "partition",
+    "content": "content",
+}
+"""What lists say of a manifest that its entries do not show, and the kind of flaw where one says it otherwise than most."""
 _PLACE_OF_STATUS = (1, 0, 2)  # EXISTING, ADDED, DELETED among the counts of a list
 
 
@@ -103,6 +110,7 @@ class Manifests:
             path, flaws = self._places.metadata(listed.manifest.path, listed.by or "the table's metadata")
             yield from flaws
             placed += [(path, listed)] if path is not None else []
+            yield from _minorities(listed)
         manifests = [listed.manifest for _, listed in placed]
         for (path, listed), outcome in each(lambda one: self._store.get(one[0]), placed, workers=readers(manifests)):
             if isinstance(outcome, NotFound):
@@ -137,7 +145,8 @@ class Manifests:
                 least = entry.sequence_number
             yield from self._entry(path, listed, entry)
         self.found.totals[listed.manifest.path] = Totals(*totals)
-        yield from self._as_listed(path, listed, len(data), (*files, *rows), least)
+        for statement in listed.statements if listed.by else ():
+            yield from _as_stated(path, statement, len(data), (*files, *rows), least)
         yield from self._partitions(path, listed, partitions, header)
 
     def _header(self, path: str, listed: Listed, header: Header) -> Iterator[Flaw]:
@@ -192,27 +201,6 @@ class Manifests:
         elif place is not None:
             yield entry, place, path
 
-    def _as_listed(self, path: str, listed: Listed, size: int, counted: tuple[int, ...], least: int | None) -> Iterator[Flaw]:
-        """The manifest has the length and the entries that its list states. Of two that differ in both, the manifest is named."""
-        if not listed.by:
-            return
-        stated = listed.manifest
-        differ = [
-            f"{real} {name.replace('_', ' ')} where it states {said}"
-            for name, real, said in zip(_COUNTED, counted, listed.counts, strict=True)
-            if said is not None and said != real
-        ]
-        if size != stated.length:
-            if differ:
-                yield Flaw("size", path, f"has {size} bytes, {listed.by} states {stated.length}")
-            else:
-                yield Flaw("length", listed.by, f"states {stated.length} bytes of {path}, which has {size} and all its entries")
-        if differ:
-            named, other = (path, listed.by) if size != stated.length else (listed.by, path)
-            yield Flaw("counts", named, f"does not agree with {other}: there are {', '.join(differ)}")
-        if least is not None and stated.min_sequence_number > least:
-            yield Flaw("sequence", listed.by, f"states {stated.min_sequence_number} as the least of {path}, which has {least}")
-
     def _partitions(self, path: str, listed: Listed, partitions: set[tuple[Any, ...]], header: Header) -> Iterator[Flaw]:
         number = listed.manifest.partition_spec_id
         if number is None:
@@ -220,10 +208,40 @@ class Manifests:
         spec = self._specs[number]
         types = types_of(spec, self._columns)
         yield from (Flaw("partition", path, text) for text in tuple_flaws(partitions, spec, types))
-        summaries = listed.manifest.partitions
-        if summaries is not None:
-            for text in summary_flaws(partitions, summaries, spec, types):
-                yield Flaw("partition", path, f"{text} in {listed.by}")
+        for statement in listed.statements:
+            summaries = statement.manifest.partitions
+            for text in summary_flaws(partitions, summaries, spec, types) if summaries is not None else ():
+                yield Flaw("partition", path, f"{text} in {statement.by}")
+
+
+def _minorities(listed: Listed) -> Iterator[Flaw]:
+    """What single lists say otherwise than most."""
+    most = listed.statements[0]
+    for other in listed.statements[1:]:
+        for text in differences(other, most.manifest, most.counts):
+            kind = _TOLD_BY_LISTS.get(text.partition(" ")[0])
+            if kind is not None:
+                yield Flaw(kind, other.by, f"states of {listed.manifest.path} {text}, as {most.by} does")
+
+
+def _as_stated(path: str, said: Statement, size: int, counted: tuple[int, ...], least: int | None) -> Iterator[Flaw]:
+    """The manifest has the length and the entries that lists state. Where it differs in both, the manifest is named."""
+    stated = said.manifest
+    differ = [
+        f"{real} {name.replace('_', ' ')} where it states {other}"
+        for name, real, other in zip(_COUNTED, counted, said.counts, strict=True)
+        if other is not None and other != real
+    ]
+    if size != stated.length:
+        if differ:
+            yield Flaw("size", path, f"has {size} bytes, {said.by} states {stated.length}")
+        else:
+            yield Flaw("length", said.by, f"states {stated.length} bytes of {path}, which has {size} and all its entries")
+    if differ:
+        named, other = (path, said.by) if size != stated.length else (said.by, path)
+        yield Flaw("counts", named, f"does not agree with {other}: there are {', '.join(differ)}")
+    if least is not None and stated.min_sequence_number > least:
+        yield Flaw("sequence", said.by, f"states {stated.min_sequence_number} as the least of {path}, which has {least}")
 
 
 def _transform(raw: Mapping[str, Any]) -> tuple[tuple[int, ...], str]:

@@ -276,6 +276,27 @@ def test_a_manifest_list_that_says_what_its_manifest_is_not_is_named(damage: str
     assert (kind, whole.lists[2]) in findings(whole.folder)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "kind"),
+    [
+        ("sequence_number", 2, "sequence"),
+        ("added_snapshot_id", 5, "sequence"),
+        ("partition_spec_id", 9, "partition"),
+        ("content", 1, "content"),
+        ("manifest_length", 7, "length"),
+        ("added_rows_count", 7, "counts"),
+    ],
+)
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_of_several_lists_the_one_that_says_otherwise_is_named(
+    number: int, key: str, value: int, kind: str, whole: Whole
+) -> None:
+    whole.edit_list(number, lambda records: records[0].update({key: value}))
+    found = findings(whole.folder)
+    assert (kind, whole.lists[number]) in found
+    assert {path for _, path in found} == {whole.lists[number]}
+
+
 def test_a_manifest_that_is_listed_twice_is_found(whole: Whole) -> None:
     whole.edit_list(2, lambda records: records.append(records[0]))
     assert ("duplicate", whole.lists[2]) in findings(whole.folder)
