@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lakehouse.errors import NotFound, Unsupported
+from lakehouse.errors import NotFound, Transfer, Unsupported
 from lakehouse.reading.task import FileFormat
 from lakehouse.store import ObjectFile, Store
 
@@ -94,11 +94,22 @@ class DataFile(Protocol):
 
 
 def open_data_file(store: Store, path: str, size: int, file_format: FileFormat = "parquet") -> DataFile:
-    """Open the object ``path``, which has ``size`` bytes.
+    """Open the object ``path``; ``size``: in bytes, as the table states it.
 
-    Raises `NotFound` where it is missing, has another size or is damaged; `Unsupported` where it uses what cannot be read
-    (encryption, a codec); what the store raises.
+    Tables may state sizes that their files do not have (`lakehouse.check` finds those); an object of another size is opened by
+    its own. Raises `NotFound` where it is missing or damaged; `Unsupported` where it uses what cannot be read (encryption, a
+    codec); what the store raises.
     """
+    try:
+        return _open(store, path, size, file_format)
+    except (NotFound, Transfer):  # a range beyond the end is either, as stores go
+        actual = store.head(path).size
+        if actual == size:
+            raise
+    return _open(store, path, actual, file_format)
+
+
+def _open(store: Store, path: str, size: int, file_format: FileFormat) -> DataFile:
     where = path if "://" in path else f"{store.url}/{path}"
     with unreadable(where, file_format):
         if file_format == "parquet":
