@@ -62,9 +62,10 @@ def _check_names(schema: pa.Schema, where: str) -> None:
         raise Config(f"{where}: a table needs a column")
     seen: dict[str, str] = {}
     for name in schema.names:
-        other = seen.setdefault(name.lower(), name)
-        if other is not name:
+        other = seen.get(name.lower())
+        if other is not None:
             raise Config(f"{where}: the columns {other!r} and {name!r} differ at most in case; engines take them for one")
+        seen[name.lower()] = name
         if not name:
             raise Config(f"{where}: a column has no name")
 
