@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from operator import add
 from typing import Any
 
 from lakehouse.errors import NotFound
@@ -74,22 +75,32 @@ def _summaries(version: IcebergVersion, lists: Lists, found: Found) -> Iterator[
 
     A file of position deletes that is rewritten for another place has another size there, so then sizes are not compared.
     """
-    read = [(listed.snapshots, found.totals.get(path)) for path, listed in lists.manifests.items()]
+    sums = [[0] * len(Totals._fields) for _ in version.snapshots]
+    unknown = set(range(len(sums))) - lists.whole
+    for path, listed in lists.manifests.items():
+        totals = found.totals.get(path)
+        for number in _bits(listed.snapshots):
+            if totals is None:
+                unknown.add(number)
+            else:
+                sums[number] = list(map(add, sums[number], totals))
     for number, raw in enumerate(version.metadata.get("snapshots") or ()):
-        mine = [totals for snapshots, totals in read if snapshots >> number & 1]
-        if number not in lists.whole or None in mine:
-            continue
-        totals = (
-            Totals(*map(sum, zip(*(each for each in mine if each is not None), strict=True)))
-            if mine
-            else Totals(0, 0, 0, 0, 0, 0)
-        )
-        for key, name in _SUMMARY.items():
-            stated, there = str((raw.get("summary") or {}).get(key, "")), getattr(totals, name)
-            if not stated.isdecimal() or int(stated) == there or (name == "size" and totals.position_deletes):
+        there = Totals(*sums[number])
+        for key, name in _SUMMARY.items() if number not in unknown else ():
+            stated, real = str((raw.get("summary") or {}).get(key, "")), getattr(there, name)
+            if not stated.isdecimal() or int(stated) == real or (name == "size" and there.position_deletes):
                 continue
-            text = f"its snapshot {raw['snapshot-id']} has {key} {stated}, its manifests hold {there}"
+            text = f"its snapshot {raw['snapshot-id']} has {key} {stated}, its manifests hold {real}"
             yield Flaw("summary", version.root, text)
+
+
+def _bits(mask: int) -> Iterator[int]:
+    """The numbers of the bits that are set."""
+    text = bin(mask)[:1:-1]
+    at = text.find("1")
+    while at >= 0:
+        yield at
+        at = text.find("1", at + 1)
 
 
 def _statistics(store: Store, version: IcebergVersion, places: Places) -> Iterator[Flaw | Examination]:
