@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lakehouse.check import check
 from lakehouse.errors import Config, Conflict, NotFound, Unsupported
 from lakehouse.lake import Dataset, Lake
 from lakehouse.settings import CatalogSettings, DatasetSettings, ReplicaSettings, Settings, StoreSettings
@@ -111,6 +112,17 @@ def test_what_is_written_is_read_again(lake: Lake, name: str, partition_by: tupl
 
 def ids_where(dataset: Dataset, where: str) -> list[int]:
     return sorted(dataset.read(["id"], where).to_arrow().column("id").to_pylist())
+
+
+@pytest.mark.parametrize("partition_by", [(), ("p", "q")], ids=["whole", "partitioned"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_check_of_what_was_written_finds_nothing(lake: Lake, name: str, partition_by: tuple[str, ...]) -> None:
+    dataset = made(lake, name, partition_by=partition_by)
+    for _ in range(6):
+        dataset.append(ROWS)
+        dataset.overwrite(ROWS.slice(1))
+    report = check(name, deep=True, settings=lake.settings)
+    assert report.ok, report.findings
 
 
 @pytest.mark.parametrize("name", ["delta", "iceberg", "cataloged", "sql"])

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["append", "create", "overwrite"]
 
-_PORTION_BYTES = 256 << 20
+_PORTION_BYTES = 128 << 20
 _NO_MATTER = frozenset(
     {
         *("appendOnly", "changeDataFeed", "deletionVectors", "domainMetadata", "v2Checkpoint", "vacuumProtocolCheck"),

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["ByPath", "IcebergTable", "InCatalog", "append", "create", "overwrite"]
 
 _NEWEST_FORMAT = 2
-_PORTION_BYTES = 256 << 20
+_PORTION_BYTES = 128 << 20
 _CHANGED = (
     *("last-sequence-number", "last-updated-ms", "current-snapshot-id", "refs", "snapshot-log", "metadata-log"),
     "snapshots",
