@@ -109,8 +109,11 @@ class Manifests:
         for listed in self._lists.manifests.values():
             path, flaws = self._places.metadata(listed.manifest.path, listed.by or "the table's metadata")
             yield from flaws
-            placed += [(path, listed)] if path is not None else []
             yield from _minorities(listed)
+            if path is not None and listed.manifest.encrypted:
+                yield raises(path, Unsupported(f"{path}: the manifest is encrypted; nothing here has the key"))
+            elif path is not None:
+                placed.append((path, listed))
         manifests = [listed.manifest for _, listed in placed]
         for (path, listed), outcome in each(lambda one: self._store.get(one[0]), placed, workers=readers(manifests)):
             if isinstance(outcome, NotFound):

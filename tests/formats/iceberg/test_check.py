@@ -664,7 +664,45 @@ def test_a_puffin_file_that_is_gone_cut_or_flipped_is_named(damage: Callable[[Pa
     assert findings(with_vector.folder) == {(kind, with_vector.path(with_vector.vector))}
 
 
+# Format version 1, encryption
+
+
+def test_manifests_that_the_metadata_of_version_1_names_itself_are_looked_at(tmp_path: Path) -> None:
+    table = HandmadeTable(tmp_path / "table", FIELDS, version=1)
+    data = table.data(rows(1))
+    table.commit(data)
+    manifest = table.manifests[0]["manifest_path"].removeprefix(f"{STATED}/")
+    raw = table.metadata["snapshots"][0]
+    del raw["manifest-list"]
+    raw["manifests"] = [f"{STATED}/{manifest}"]
+    rewrite(table.folder / manifest, lambda _: None, _set(**{"format-version": "1"}))
+    table.publish()
+    assert findings(table.folder) == set()
+    cut(table.at(data))
+    assert findings(table.folder) == {("size", data["file_path"].removeprefix(f"{STATED}/"))}
+    cut(table.folder / manifest)
+    assert findings(table.folder) == {("unreadable", manifest)}
+
+
+def test_what_is_encrypted_was_not_checked_and_that_is_said(whole: Whole) -> None:
+    """Trap 11, and trap 4 of verification: "could not check" is a failure."""
+    whole.file(whole.last, key_metadata=b"key")
+    report = check(str(whole.folder), settings=Settings())
+    assert [(one.kind, one.path) for one in report.findings] == [("unchecked", whole.path(whole.c))]
+
+
 # Statistics
+
+
+@pytest.mark.parametrize(("damage", "kind"), [(cut, "size"), (lambda path: flip(path, -1), "unreadable")], ids=["cut", "flipped"])
+def test_a_file_of_partition_statistics_that_is_damaged_is_named(damage: Callable[[Path], Any], kind: str, whole: Whole) -> None:
+    path = whole.folder / "metadata/partitions.parquet"
+    pq.write_table(rows(1), path)
+    stated = {"statistics-path": f"{STATED}/metadata/{path.name}", "file-size-in-bytes": path.stat().st_size, "snapshot-id": 1}
+    whole.metadata(lambda m: m.update({"partition-statistics": [stated]}))
+    assert findings(whole.folder) == set()
+    damage(path)
+    assert findings(whole.folder) == {(kind, "metadata/partitions.parquet")}
 
 
 @pytest.mark.parametrize(
