@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import decimal
 import io
@@ -22,7 +23,7 @@ from lakehouse.local_store import LocalStore
 from lakehouse.reading.avro_blocks import avro_rows
 from lakehouse.reading.examine import Flaw
 from lakehouse.reading.examined import data_file, object_size
-from lakehouse.reading.footer import Footer
+from lakehouse.reading.footer import Footer, parquet_footer
 from lakehouse.reading.task import FileFormat
 from lakehouse.url import parse
 
@@ -265,3 +266,37 @@ def test_files_of_other_schemas_that_are_looked_at_in_turn_are_not_mixed_up(tmp_
         pq.write_table(pa.table([pa.array([5], pa.timestamp(unit))], schema=schema), tmp_path / "file")
         assert data_file(store, "file", (tmp_path / "file").stat().st_size, agrees=agrees) == []
     assert seen == [(1, 10**6), (2, 10**6), (1, 10**9), (1, 10**6)]
+
+
+def test_an_empty_file_with_a_row_group_that_lies_nowhere_is_right(tmp_path: Path) -> None:
+    sink = io.BytesIO()
+    writer = pq.ParquetWriter(sink, pa.schema([("id", pa.int64())]))
+    writer.write_table(pa.table({"id": pa.array([], pa.int64())}))
+    writer.close()
+    assert examined(tmp_path, sink.getvalue(), rows=0, deep=True) == []
+
+
+@settings(max_examples=300, deadline=None)
+@given(at=st.integers(0, 10**6), byte=st.integers(0, 255), more=st.lists(st.integers(0, 10**6), max_size=3))
+def test_no_damage_of_a_footer_ends_the_process_or_raises_anything_else(at: int, byte: int, more: list[int]) -> None:
+    """Arrow's metadata objects end the process where size statistics contradict the schema."""
+    length = int.from_bytes(_PARQUET[-8:-4], "little")
+    footer = bytearray(_PARQUET[-8 - length : -8])
+    for place in (at, *more):
+        footer[place % length] = byte
+    with contextlib.suppress(ValueError):
+        parquet_footer(bytes(footer), len(_PARQUET) - length - 8)
+
+
+def test_the_footer_says_what_arrow_says_of_it() -> None:
+    length = int.from_bytes(_PARQUET[-8:-4], "little") + 8
+    ours = parquet_footer(_PARQUET[-length:-8], len(_PARQUET) - length)
+    theirs = pq.read_metadata(io.BytesIO(_PARQUET))
+    assert ours.rows == theirs.num_rows
+    for at, leaf in enumerate(ours.leaves):
+        chunks = [theirs.row_group(group).column(at) for group in range(theirs.num_row_groups)]
+        found = [chunk.statistics for chunk in chunks]
+        assert leaf.name == chunks[0].path_in_schema
+        assert (leaf.values, leaf.nulls) == (sum(c.num_values for c in chunks), sum(f.null_count for f in found))
+        if leaf.kind in ("integer", "timestamp", "text"):
+            assert (leaf.lower, leaf.upper) == (min(f.min_raw for f in found), max(f.max_raw for f in found))

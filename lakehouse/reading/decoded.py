@@ -29,15 +29,8 @@ class DecodedColumns:
     """Watches the batches of one Parquet file. Of columns that are not nested, with types that footers have bounds of."""
 
     def __init__(self, footer: Footer) -> None:
-        import pyarrow as pa
-
-        leaves = {leaf.name: leaf for leaf in footer.leaves if leaf.kind in _KINDS}
-        columns = [] if footer.schema is None else [(column.name, pa.types.is_nested(column.type)) for column in footer.schema]
-        self._columns = [
-            _Seen(index, leaves[name])
-            for index, (name, nested) in enumerate(columns)
-            if name in leaves and not nested and columns.count((name, nested)) == 1
-        ]
+        leaves = [(at, column.leaf) for at, column in enumerate(footer.columns) if column.leaf is not None]
+        self._columns = [_Seen(at, footer.leaves[leaf]) for at, leaf in leaves if footer.leaves[leaf].kind in _KINDS]
 
     def add(self, batch: pa.RecordBatch) -> None:
         """One batch with all columns of the file. Raises `pyarrow.ArrowInvalid` for text that is no UTF-8 and the like."""

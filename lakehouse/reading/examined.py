@@ -95,9 +95,6 @@ def _unreadable(path: str, error: Exception) -> Flaw:
 
 def _parquet(store: Store, path: str, size: int, tail: bytes) -> Footer:
     """Source: the Parquet format, "File format": magic, row groups, footer, its length in 4 bytes, magic."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     magic = tail[-4:]
     if size < 12 or magic not in (_PARQUET, _ENCRYPTED):
         raise ValueError(f"its last bytes are {magic!r}, not {_PARQUET!r}")
@@ -111,7 +108,7 @@ def _parquet(store: Store, path: str, size: int, tail: bytes) -> Footer:
         raise ValueError(f"its footer would have {length - 8} bytes, the file has {size}")
     if length > len(tail):
         tail = store.get(path, start=size - length, end=size)
-    return parquet_footer(pq.read_metadata(pa.BufferReader(tail)), size - length)
+    return parquet_footer(tail[-length:-8], size - length)
 
 
 def _orc(store: Store, path: str, size: int, tail: bytes) -> Footer:
@@ -121,7 +118,7 @@ def _orc(store: Store, path: str, size: int, tail: bytes) -> Footer:
     if begin != _ORC:
         raise ValueError(f"its first bytes are {begin!r}, not {_ORC!r}")
     file = orc.ORCFile(_opened(store, path, size))
-    return Footer(file.nrows, ids=schema_ids(file.schema, b"iceberg.id"), schema=file.schema)
+    return Footer(file.nrows, ids=schema_ids(file.schema, b"iceberg.id"))
 
 
 def _avro(store: Store, path: str, size: int, tail: bytes) -> Footer:

@@ -13,12 +13,15 @@ from lakehouse.formats.files.format import PlainVersion
 from lakehouse.formats.parquet.scan import data_files
 from lakehouse.reading.examine import Examination, Flaw
 from lakehouse.reading.examined import data_file
+from lakehouse.reading.footer import row_groups_of
+from lakehouse.reading.thrift import read_fields
 from lakehouse.store import ObjectInfo, Store
 from lakehouse.table import TableVersion
 
 __all__ = ["flaws_of"]
 
 _SUMMARY, _SCHEMA = "_metadata", "_common_metadata"
+_MAGIC = b"PAR1"
 
 
 def flaws_of(store: Store, version: TableVersion) -> Iterator[Flaw | Examination]:
@@ -55,21 +58,20 @@ def _file(store: Store, info: ObjectInfo, rows: int | None, deep: bool) -> list[
 def _summed(store: Store, info: ObjectInfo) -> dict[str, int] | Flaw:
     """How many rows the summary at ``info`` says that each file below its folder has.
 
-    Source: parquet.thrift, ``ColumnChunk.file_path``, "relative to the file that it is in".
+    Source: parquet.thrift, ``RowGroup`` and ``ColumnChunk.file_path``.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     folder = info.path.removesuffix(_SUMMARY)
     rows: dict[str, int] = {}
     try:
-        metadata = pq.read_metadata(pa.BufferReader(store.get(info.path)))
-        for at in range(metadata.num_row_groups if metadata.num_columns else 0):
-            group = metadata.row_group(at)
-            path = folder + group.column(0).file_path
-            rows[path] = rows.get(path, 0) + group.num_rows
+        data = store.get(info.path)
+        if data[-4:] != _MAGIC:
+            raise ValueError(f"its last bytes are {data[-4:]!r}, not {_MAGIC!r}")
+        for group in row_groups_of(read_fields(data[-8 - int.from_bytes(data[-8:-4], "little") : -8])[0]):
+            path, count = group[1][0].get(1), group[3]
+            if isinstance(path, bytes):
+                rows[folder + path.decode()] = rows.get(folder + path.decode(), 0) + count
     except NotFound:
         return Flaw("missing", info.path, "was listed and is gone")
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         return Flaw("unreadable", info.path, f"cannot be read ({error})")
     return rows
