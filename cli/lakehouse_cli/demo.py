@@ -29,6 +29,10 @@ __all__ = ["register"]
 
 FIRST_MONTHS = range(1, 10)
 NEW_MONTHS = range(10, 11)
+_QUERY = (
+    "SELECT origin, count(*) AS flights, round(avg(arr_delay), 1) AS late "
+    "FROM 'azure:lake/flights' WHERE month > 6 GROUP BY origin ORDER BY origin"
+)
 
 
 def demo(
@@ -55,10 +59,13 @@ def demo(
         show.lake("sync flights aws:lake/flights")
         _append_months(folder / "flights", NEW_MONTHS)
         show.lake("sync flights aws:lake/flights")
-        show.lake("sync aws:lake/flights azure:lake/flights")
+        show.lake("sync aws:lake/flights azure:lake/flights --level rows")
+        show.say("One table on its own: is it whole? And what is in it?")
+        show.lake("check azure:lake/flights")
+        show.lake(f'query "{_QUERY}"')
         show.say("The replica is proven from its receipts alone; the source is not needed:")
         (folder / "flights").rename(folder / "flights.away")
-        show.lake("verify azure:lake/flights")
+        show.lake("verify azure:lake/flights --level rows")
         damaged = _flip_one_byte(folder)
         show.say(f"One bit of one of its {damaged[1]} data files is flipped behind its back:")
         found = show.lake("verify azure:lake/flights", expected=4)
@@ -103,7 +110,7 @@ class _Demo:
             cwd=self._folder, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
         for line in run.stdout.splitlines():
-            output.line(f"  {line}")
+            output.line(f"  {line.expandtabs(12)}")
         if expected:
             output.line(f"  (exit code {run.returncode})")
         if run.returncode != expected:
