@@ -72,12 +72,15 @@ def _stored_actions(store: Store, part: ObjectInfo, columns: tuple[str, ...] | N
             if kinds is None or kind in kinds:
                 yield kind, fields
         return
-    for batch in _batches(store, part, columns):
-        for kind, column in zip(batch.schema.names, batch.columns, strict=True):
-            if column.null_count < len(column):
-                for fields in _values(column):
-                    if fields is not None:
-                        yield kind, fields
+    try:
+        for batch in _batches(store, part, columns):
+            for kind, column in zip(batch.schema.names, batch.columns, strict=True):
+                if column.null_count < len(column):
+                    for fields in _values(column):
+                        if fields is not None:
+                            yield kind, fields
+    except UnicodeDecodeError as error:
+        raise NotFound(f"{store.url}: the checkpoint {part.path} cannot be read ({error})") from error
 
 
 def _values(column: Any) -> Iterable[Any]:
