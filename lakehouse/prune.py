@@ -351,13 +351,14 @@ class _Prune:
                 raise Transfer(f"{len(failed)} object(s) could not be removed, first: {failed[0]}; run again")
 
     def _delete(self, written: Written) -> None:
-        """Remove one object, if it is what it was when it was looked at."""
+        """Remove one object. Raises `Conflict` when it is not what it was when it was looked at."""
         try:
             info = self.target.head(written.path)
         except NotFound:
             return
-        if (info.size, info.etag) == (written.size, written.target_etag):
-            self.target.delete(written.path)
+        if (info.size, info.etag) != (written.size, written.target_etag):
+            raise Conflict(f"{self.target.url}/{written.path}: somebody else changed it meanwhile; it stays")
+        self.target.delete(written.path)
 
     def _is_noted(self, number: int) -> bool:
         """Whether a run for receipt ``number`` has begun to bring objects."""

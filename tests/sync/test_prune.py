@@ -220,6 +220,20 @@ def test_an_object_that_somebody_else_changed_stays_and_is_told(iceberg: Path) -
     assert (iceberg / doomed).read_bytes() == b"somebody else's"
 
 
+def test_an_object_that_somebody_changes_while_others_go_stays_and_the_next_prune_tells(iceberg: Path) -> None:
+    doomed = next(written.path for written in prune(str(iceberg), older_than="0").paths if written.path.endswith(".parquet"))
+
+    def change(path: str) -> None:
+        if path.endswith("v1.metadata.json"):
+            (iceberg / doomed).write_bytes(b"somebody else's")
+
+    with pytest.raises(Transfer, match="changed it meanwhile"):
+        pruned(iceberg, "iceberg", watch=change)
+    assert pruned(iceberg, "iceberg").changed == (doomed,)
+    assert (iceberg / doomed).read_bytes() == b"somebody else's"
+    lakehouse.verify(str(iceberg)).raise_for_findings()
+
+
 def test_an_object_that_no_receipt_names_stays(iceberg: Path) -> None:
     (iceberg / "data" / "mine.parquet").write_bytes(b"mine")
     pruned(iceberg, "iceberg")
