@@ -207,7 +207,7 @@ def _last_actions(where: str, objects: Iterable[bytes], state: LogState) -> dict
 def _agree(one: tuple[str, Facts] | None, other: tuple[str, Facts] | None) -> bool:
     if one is None or other is None:
         return False
-    return one[0] == other[0] and (one[0] == "remove" or not one[1].differing(other[1]))
+    return one[0] == other[0] and (one[0] == "remove" or one[1] == other[1])
 
 
 def hint_flaws(store: Store, log: Log, span: Span, read: dict[str, Checkpoint]) -> Iterator[Flaw]:
