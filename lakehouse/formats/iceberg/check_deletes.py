@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from lakehouse.errors import NotFound, Unsupported
 from lakehouse.formats.iceberg.avro import compile_walker, read_container
 from lakehouse.formats.iceberg.check_entries import is_vector
-from lakehouse.formats.iceberg.check_files import FORMATS, Files
+from lakehouse.formats.iceberg.check_files import FORMATS, Files, with_manifest
 from lakehouse.formats.iceberg.check_manifests import Delete, Found
 from lakehouse.formats.iceberg.check_places import Places
 from lakehouse.formats.iceberg.check_vectors import vector_flaws
@@ -80,6 +80,7 @@ class Deletes:
 
     def _vectors(self, path: str, deletes: Sequence[Delete], _deep: bool) -> list[Flaw]:
         flaws = vector_flaws(self.store, path, [delete.entry for delete in deletes], self._rows_of)
+        flaws = with_manifest(flaws, path, ", ".join(sorted({delete.by for delete in deletes})))
         for delete in deletes:
             named = delete.entry.referenced_data_file
             if named is not None:
@@ -105,7 +106,7 @@ class Deletes:
         if entry.file_format not in FORMATS:
             raise Unsupported(f"{path}: holds position deletes as {entry.file_format}, which are not known")
         kind = cast("FileFormat", entry.file_format)
-        flaws = data_file(self.store, path, entry.size, kind, entry.rows, deep=deep)
+        flaws = with_manifest(data_file(self.store, path, entry.size, kind, entry.rows, deep=deep), path, delete.by)
         if any(flaw.kind in ("missing", "size", "unreadable") for flaw in flaws):
             return flaws
         try:

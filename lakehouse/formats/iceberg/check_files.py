@@ -22,7 +22,7 @@ from lakehouse.reading.footer import Footer, LeafFacts
 from lakehouse.reading.task import FileFormat
 from lakehouse.store import Store
 
-__all__ = ["FORMATS", "Files", "Said", "compared"]
+__all__ = ["FORMATS", "Files", "Said", "compared", "with_manifest"]
 
 FORMATS = ("parquet", "orc", "avro")
 _KINDS = {
@@ -65,7 +65,7 @@ class Files:
         file_format = cast("FileFormat", entry.file_format)
         agrees = partial(self._agrees, entry, path, by)  # what it says of the file gets its manifest's name with the rest
         flaws = data_file(self.store, path, entry.size, file_format, entry.rows, deep=deep, agrees=agrees)
-        return [replace(flaw, message=f"{flaw.message} ({by})") if flaw.path == path else flaw for flaw in flaws]
+        return with_manifest(flaws, path, by)
 
     def _agrees(self, entry: DataFile, path: str, by: str, footer: Footer) -> Iterator[Flaw]:
         leaves = {leaf.field_id: leaf for leaf in footer.leaves if leaf.field_id is not None}
@@ -117,6 +117,11 @@ class Files:
                 continue  # the manifest's flaw
             if _below(leaf.lower, value, leaf, column) or _below(value, leaf.upper, leaf, column, swapped=True):
                 yield "partition", f"has {column.name} from {leaf.lower!r} to {leaf.upper!r}, its partition is {stated!r}"
+
+
+def with_manifest(flaws: list[Flaw], path: str, by: str) -> list[Flaw]:
+    """What is wrong with the file at ``path``, each with the manifest that says what it should be."""
+    return [replace(flaw, message=f"{flaw.message} ({by})") if flaw.path == path else flaw for flaw in flaws]
 
 
 def compared(entry: DataFile, pairs: Pairs) -> tuple[list[Said], bool]:
