@@ -1,4 +1,4 @@
-"""`lake check` of the metadata of Iceberg tables: one damage at a time, found with no receipts there, and the right object named."""
+"""`lake check` of Iceberg metadata: one damage at a time, found with no receipts there, and the right object named."""
 
 from __future__ import annotations
 
