@@ -72,6 +72,7 @@ def _checkpoints(
     for way in version.log.checkpoints.get(number, ()):
         found, flaws = load_checkpoint(store, version.log, way, version.localiser)
         state.external.update(found.state.external)
+        state.unpermitted |= found.state.unpermitted
         yield from flaws
         if flaws:
             continue
@@ -87,10 +88,10 @@ def _live(store: Store, version: DeltaVersion, state: LogState) -> Iterator[Exam
     named = replace(version, localiser=state.names)
     types = column_types(schema_fields(version.metadata))
     for add in live_files(store, named):
-        if add.path in state.external:
+        if add.path in state.unpermitted:
             continue
         yield Examination(add.path, partial(_file, store, add, types))
-        if add.vector is not None and add.vector.path not in state.external:
+        if add.vector is not None and add.vector.path not in state.unpermitted:
             yield Examination(add.vector.path or add.path, partial(_vector, store, add.path, add.vector, add.rows))
 
 
@@ -139,7 +140,7 @@ def _earlier(store: Store, state: LogState) -> Iterator[Examination]:
     for key, facts in state.vectors.items():
         if facts.vector is not None and facts.vector.path and key not in state.live:
             vectors.setdefault(origins.get(facts.vector.path, facts.vector.path), []).append((key.partition("\0")[0], facts))
-    wanted = {path for path in (*older, *vectors) if path not in state.external}
+    wanted = {path for path in (*older, *vectors) if path not in state.unpermitted}
     for info in present(store, wanted):
         if info.path in older:
             yield Examination(info.path, partial(_older_file, store, info.path, older[info.path]))

@@ -110,8 +110,9 @@ class LogState:
     """The state after the commits so far. ``live``: by file and vector, what its add says.
 
     ``older`` and ``vectors``: files and vectors that were live at an earlier version, with what their adds said; ``changes``:
-    change data files. ``external``: addresses that nothing permits to read, and why. ``broken``: a commit could not be
-    read, so the state is not known until a checkpoint states it anew. ``info``: the commitInfo of the last commit.
+    change data files. ``unpermitted``: addresses that nothing permits to read; ``external``: those of adds, and why.
+    ``broken``: a commit could not be read, so the state is not known until a checkpoint states it anew. ``info``: the commitInfo
+    of the last commit.
     """
 
     localiser: Localiser
@@ -124,6 +125,7 @@ class LogState:
     vectors: dict[str, Facts] = field(default_factory=dict)
     changes: dict[str, Facts] = field(default_factory=dict)
     external: dict[str, str] = field(default_factory=dict)
+    unpermitted: set[str] = field(default_factory=set)
     info: dict[str, Any] = field(default_factory=dict)
     size: int = 0
     deleted_rows: int = 0
@@ -221,13 +223,15 @@ class LogState:
         fields = self.names.action(where, kind, stated)
         key = object_key(where, fields.get("path"))
         facts = facts_of(key, fields)
-        if kind == "add" and fields is not stated:
+        if fields is not stated:
             try:
                 self.localiser.action(where, kind, stated)
             except Unsupported as error:
                 for name in (key, facts.vector.path if facts.vector is not None else ""):
-                    if name in self.names.origins:
-                        self.external.setdefault(self.names.origins[name], str(error))
+                    if (address := self.names.origins.get(name)) is not None:
+                        self.unpermitted.add(address)
+                        if kind == "add":
+                            self.external.setdefault(address, str(error))
         return key, fields, facts
 
     def _past(self, key: str, facts: Facts, *, still: bool) -> None:
