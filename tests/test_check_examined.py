@@ -60,10 +60,13 @@ def orc_bytes() -> bytes:
     return sink.getvalue()
 
 
+AVRO_SCHEMA = b'{"type": "record", "name": "r", "fields": [{"name": "x", "type": "long"}]}'
+
+
 def avro_bytes(codec: str = "deflate") -> bytes:
     packed = zlib.compressobj(wbits=-15)
     block = packed.compress(b"\x02" * 500) + packed.flush() if codec == "deflate" else b"\x02" * 500
-    fields = [(b"avro.schema", b'"long"'), (b"avro.codec", codec.encode())]
+    fields = [(b"avro.schema", AVRO_SCHEMA), (b"avro.codec", codec.encode())]
     header = b"Obj\x01" + _long(len(fields)) + b"".join(_long(len(part)) + part for pair in fields for part in pair) + b"\0"
     blocks = b"".join(_long(500) + _long(len(block)) + block + b"m" * 16 for _ in range(2))
     return header + b"m" * 16 + blocks
@@ -236,7 +239,19 @@ _PARQUET = parquet_bytes(write_page_checksum=True)
 
 @pytest.mark.parametrize("codec", ["null", "deflate"])
 def test_the_blocks_of_avro_are_counted(codec: str) -> None:
-    assert avro_rows(io.BytesIO(avro_bytes(codec)), decoded=True) == ROWS
+    assert avro_rows(io.BytesIO(avro_bytes(codec))) == ROWS
+
+
+def test_avro_records_that_are_none_are_found_by_a_deep_look_alone(tmp_path: Path) -> None:
+    """Trap: all blocks and markers are where they should be, and a record of text is no UTF-8."""
+    block = b"\x04ab\x04\xff\xfe"
+    schema = AVRO_SCHEMA.replace(b"long", b"string")
+    header = b"Obj\x01\x02" + _long(11) + b"avro.schema" + _long(len(schema)) + schema + b"\0" + b"m" * 16
+    data = header + _long(2) + _long(len(block)) + block + b"m" * 16
+    assert examined(tmp_path, data, "avro", rows=2) == []
+    (flaw,) = examined(tmp_path, data, "avro", rows=2, deep=True)
+    assert (flaw.kind, flaw.path) == ("unreadable", "file")
+    assert flaw.message.startswith("cannot be read ('utf-8' codec")
 
 
 @settings(deadline=None)
@@ -246,10 +261,10 @@ def test_an_avro_file_that_was_cut_anywhere_but_between_blocks_is_damaged(length
     cut = data[: length % len(data)]
     header = data.index(b"m" * 16) + 16
     if len(cut) in (header, header + (len(data) - header) // 2):
-        assert avro_rows(io.BytesIO(cut), decoded=True) < ROWS
+        assert avro_rows(io.BytesIO(cut)) < ROWS
     else:
         with pytest.raises(ValueError):
-            avro_rows(io.BytesIO(cut), decoded=True)
+            avro_rows(io.BytesIO(cut))
 
 
 def test_files_of_other_schemas_that_are_looked_at_in_turn_are_not_mixed_up(tmp_path: Path) -> None:

@@ -6,38 +6,57 @@ number of records, its size in bytes, and the marker after it.
 
 from __future__ import annotations
 
-import zlib
-from typing import IO
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any
 
-__all__ = ["avro_rows"]
+__all__ = ["AvroHeader", "avro_blocks", "avro_header", "avro_rows"]
 
 _MAGIC, _MARKER_BYTES = b"Obj\x01", 16
 
 
-def avro_rows(file: IO[bytes], *, decoded: bool) -> int:
-    """How many records the blocks of ``file`` say that they have.
+@dataclass(frozen=True, slots=True)
+class AvroHeader:
+    """``schema``: the writer's, parsed JSON. ``codec``: of the blocks. ``marker``: what stands behind each of them."""
 
-    ``decoded``: blocks of the codecs deflate and snappy are decompressed too. Raises `ValueError` for a damaged file.
-    """
+    schema: Any
+    codec: str
+    marker: bytes
+
+
+def avro_header(file: IO[bytes]) -> AvroHeader:
+    """The header of the file, which is then at its first block. Raises `ValueError` where it has none."""
     if (magic := file.read(4)) != _MAGIC:
         raise ValueError(f"its first bytes are {magic!r}, not {_MAGIC!r}")
     metadata = _metadata(file)
     if b"avro.schema" not in metadata:
         raise ValueError("its header has no avro.schema")
     codec = metadata.get(b"avro.codec", b"null").decode()
-    marker = _exactly(file, _MARKER_BYTES)
+    return AvroHeader(json.loads(metadata[b"avro.schema"]), codec, _exactly(file, _MARKER_BYTES))
+
+
+def avro_blocks(file: IO[bytes], header: AvroHeader) -> Iterator[tuple[int, bytes]]:
+    """The number of records of each block, and these as they are packed, from where the file is on.
+
+    A file that is cut off exactly behind a block is a whole file to Avro: who knows its length compares that. Raises
+    `ValueError` for a damaged one.
+    """
     rows = 0
     while (count := _long(file, at_end=True)) is not None:
         size = _long(file)
         if count < 0 or size is None or size < 0:
             raise ValueError(f"a block after {rows} records has {count} records and {size} bytes")
         block = _exactly(file, size)
-        if _exactly(file, _MARKER_BYTES) != marker:
+        if _exactly(file, _MARKER_BYTES) != header.marker:
             raise ValueError(f"the marker is not where the block after {rows} records ends")
-        if decoded:
-            _decompress(codec, block)
+        yield count, block
         rows += count
-    return rows
+
+
+def avro_rows(file: IO[bytes]) -> int:
+    """How many records the blocks of ``file`` say that they have. Raises `ValueError` for a damaged file."""
+    return sum(count for count, _ in avro_blocks(file, avro_header(file)))
 
 
 def _metadata(file: IO[bytes]) -> dict[bytes, bytes]:
@@ -73,26 +92,3 @@ def _exactly(file: IO[bytes], size: int) -> bytes:
     if size < 0 or len(data) != size:
         raise ValueError(f"it ends where {size} more bytes should be")
     return data
-
-
-def _decompress(codec: str, block: bytes) -> None:
-    if codec == "deflate":
-        try:
-            zlib.decompress(block, -zlib.MAX_WBITS)
-        except zlib.error as error:
-            raise ValueError(f"a block cannot be decompressed ({error})") from error
-    elif codec == "snappy" and len(block) > 4:
-        import pyarrow as pa
-
-        content, size, shift = block[:-4], 0, 0
-        for byte in content[:5]:
-            size |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
-        try:
-            data = pa.decompress(content, size, "snappy", asbytes=True)
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"a block cannot be decompressed ({error})") from error
-        if zlib.crc32(data) != int.from_bytes(block[-4:], "big"):
-            raise ValueError("a block does not have its checksum")

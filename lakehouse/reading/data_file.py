@@ -7,6 +7,7 @@ Parquet stores each leaf on its own, so a nested field is read without its sibli
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -57,8 +58,8 @@ class FileField:
 class DataFile(Protocol):
     """An open file. Not safe to use from several threads at once.
 
-    ``where`` is its address, for messages; ``fields`` its columns; ``group_rows`` the rows of each row group (ORC: of the whole
-    file, as one).
+    ``where`` is its address, for messages; ``fields`` its columns; ``group_rows`` the rows of each row group (ORC and Avro: of
+    the whole file, as one).
     """
 
     @property
@@ -97,26 +98,46 @@ def open_data_file(store: Store, path: str, size: int, file_format: FileFormat =
     """Open the object ``path``; ``size``: in bytes, as the table states it.
 
     Tables may state sizes that their files do not have (`lakehouse.check` finds those); an object of another size is opened by
-    its own. Raises `NotFound` where it is missing or damaged; `Unsupported` where it uses what cannot be read (encryption, a
-    codec); what the store raises.
+    its own, but for Avro. Raises `NotFound` where it is missing or damaged; `Unsupported` where it uses what cannot be read
+    (encryption, a codec); what the store raises.
     """
+    where = path if "://" in path else f"{store.url}/{path}"
+    if file_format == "avro":
+        return _open_avro(store, path, size, where)
     try:
-        return _open(store, path, size, file_format)
+        return _open(store, path, size, file_format, where)
     except (NotFound, Transfer):  # a range beyond the end is either, as stores go
         actual = store.head(path).size
         if actual == size:
             raise
-    return _open(store, path, actual, file_format)
+    return _open(store, path, actual, file_format, where)
 
 
-def _open(store: Store, path: str, size: int, file_format: FileFormat) -> DataFile:
-    where = path if "://" in path else f"{store.url}/{path}"
+def _open(store: Store, path: str, size: int, file_format: FileFormat, where: str) -> DataFile:
     with unreadable(where, file_format):
         if file_format == "parquet":
             return ParquetDataFile(where, _opened(store, path, size, where))
         if file_format == "orc":
             return _OrcFile(where, _opened(store, path, size, where))
     raise Unsupported(f"{where}: data files of format {file_format!r} cannot be read; rewrite the table's data as Parquet")
+
+
+def _open_avro(store: Store, path: str, size: int, where: str) -> DataFile:
+    """Of Avro the size has to be as stated: nothing else tells whether a file is cut off behind a block."""
+    from lakehouse.reading.avro_file import AvroFile
+
+    if size <= WHOLE_BYTES:
+        data = store.get(path)
+        if len(data) != size:
+            raise _other_size(where, len(data), size)
+        return AvroFile(where, io.BytesIO(data))
+    if (found := store.head(path).size) != size:
+        raise _other_size(where, found, size)
+    return AvroFile(where, io.BufferedReader(ObjectFile(store, path, size), PIECE_BYTES))
+
+
+def _other_size(where: str, found: int, stated: int) -> NotFound:
+    return NotFound(f"{where} is damaged: it has {found} bytes where the table states {stated}; restore it, then run again")
 
 
 @contextlib.contextmanager
@@ -176,7 +197,7 @@ def _opened(store: Store, path: str, size: int, where: str) -> Any:
         return pa.PythonFile(ObjectFile(store, path, size), mode="r")
     data = store.get(path)
     if len(data) != size:
-        raise NotFound(f"{where} is damaged: it has {len(data)} bytes where the table states {size}; restore it, then run again")
+        raise _other_size(where, len(data), size)
     return pa.BufferReader(data)
 
 

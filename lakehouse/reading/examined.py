@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 from lakehouse.errors import NotFound, Unsupported
 from lakehouse.reading.avro_blocks import avro_rows
+from lakehouse.reading.avro_file import AvroFile
 from lakehouse.reading.decoded import DecodedColumns
 from lakehouse.reading.examine import Flaw
 from lakehouse.reading.footer import Footer, parquet_footer, schema_ids
@@ -123,7 +124,7 @@ def _orc(store: Store, path: str, size: int, tail: bytes) -> Footer:
 
 def _avro(store: Store, path: str, size: int, tail: bytes) -> Footer:
     whole = tail if size == len(tail) else None
-    return Footer(avro_rows(io.BytesIO(whole) if whole is not None else _opened(store, path, size), decoded=False))
+    return Footer(avro_rows(io.BytesIO(whole) if whole is not None else _opened(store, path, size)))
 
 
 def _opened(store: Store, path: str, size: int) -> io.BytesIO | io.BufferedReader:
@@ -170,11 +171,17 @@ def _orc_stripes(store: Store, path: str, size: int, footer: Footer) -> list[Fla
     return [] if rows == footer.rows else [Flaw("rows", path, f"{rows} rows are decoded, its footer says {footer.rows}")]
 
 
-def _avro_blocks(store: Store, path: str, size: int, footer: Footer) -> list[Flaw]:
+def _avro_records(store: Store, path: str, size: int, footer: Footer) -> list[Flaw]:
+    rows = 0
     try:
-        rows = avro_rows(_opened(store, path, size), decoded=True)
+        file = AvroFile(f"{store.url}/{path}", _opened(store, path, size))
+        for _, batch in file.batches([leaf for each in file.fields for leaf in each.leaves]):
+            rows += batch.num_rows
+            batch.validate(full=True)
     except ValueError as error:
         return [_unreadable(path, error)]
+    except NotFound as error:
+        return [_unreadable(path, error.__cause__ if isinstance(error.__cause__, Exception) else error)]
     return [] if rows == footer.rows else [Flaw("rows", path, f"{rows} rows are decoded, its blocks say {footer.rows}")]
 
 
@@ -182,5 +189,5 @@ _FOOTERS: dict[FileFormat, Callable[[Store, str, int, bytes], Footer]] = {"parqu
 _DECODED: dict[FileFormat, Callable[[Store, str, int, Footer], list[Flaw]]] = {
     "parquet": _parquet_pages,
     "orc": _orc_stripes,
-    "avro": _avro_blocks,
+    "avro": _avro_records,
 }

@@ -27,9 +27,6 @@ AS_DUCKDB_NAMES_THEM = {"duck-case_sensitive_names__case_sensitive_names": {"uSe
 NOT_THERE = {"duck-generated_bounds": "fake-bucket"}
 """Tables whose data files never were anywhere, and what the refusal names."""
 
-REFUSED = {"i_avro": "data files of format 'avro' cannot be read"}
-"""Tables that another reader reads and this one refuses by name: Arrow has no reader of Avro."""
-
 
 def plans_of(folder: Path, **options: Any) -> dict[str, ScanPlan]:
     """How to read the table at every point, by the names that the corpus has for them."""
@@ -77,8 +74,4 @@ def test_every_version_branch_and_tag_has_the_rows_that_spark_read(name: str, co
     for key, reading in expected.items():
         ref = key.removeprefix("ref:")
         point = Point() if key == "main" else Point(snapshot=int(key)) if key == ref else Point(ref=ref)
-        if name in REFUSED and reading["rows"]:
-            with pytest.raises(Unsupported, match=REFUSED[name]):
-                rows_of(chosen.scan(store, version, point))
-            continue
         assert as_spark_writes(rows_of(chosen.scan(store, version, point))) == reading["rows"], f"{key} reads otherwise"

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lakehouse.errors import NotFound, Unsupported
-from lakehouse.formats.iceberg.avro_positions import avro_positions
 from lakehouse.formats.iceberg.delete_index import Applicable, Newer
 from lakehouse.formats.iceberg.deletion_vector import positions_of
 from lakehouse.formats.iceberg.entries import DataFile
@@ -107,9 +106,8 @@ class DeleteFiles:
         """The positions in a position-delete file by the stated paths of data files, ascending, each once."""
         import numpy as np
 
-        batches = self._avro(file) if file.file_format == "avro" else self._rows(file, _position_fields())[1]
         parts: dict[str, list[Positions]] = {}
-        for batch in batches:
+        for batch in self._rows(file, _position_fields())[1]:
             paths, numbers = batch.column(0).dictionary_encode(), batch.column(1).to_numpy().astype(np.uint64)
             codes = paths.indices.to_numpy()
             order = np.argsort(codes, kind="stable")
@@ -118,13 +116,6 @@ class DeleteFiles:
                 parts.setdefault(paths.dictionary[int(codes[part[0]])].as_py(), []).append(numbers[part])
         found = {path: np.unique(np.concatenate(each)) for path, each in parts.items()}
         return found, sum(len(path) + 200 + each.nbytes for path, each in found.items())
-
-    def _avro(self, file: DataFile) -> list[pa.RecordBatch]:
-        read = self._version.entries.read(file.path)
-        where = f"{self._store.url}/{read}"
-        rows = avro_positions(self._store.get(read), where)
-        self._check_count(file, rows.num_rows, where)
-        return [rows]
 
     def _rows(self, file: DataFile, fields: tuple[ReadField, ...]) -> tuple[pa.Schema, list[pa.RecordBatch]]:
         """The rows of a delete file, which must be as many as its entry says."""
@@ -136,12 +127,10 @@ class DeleteFiles:
         if missing:
             raise NotFound(f"{opened.where} is damaged: as {what} deletes it must have the column {missing[0]}; restore the file")
         batches = [projection.apply(batch) for _, batch in opened.batches(projection.leaves)]
-        self._check_count(file, sum(batch.num_rows for batch in batches), opened.where)
-        return projection.schema, batches
-
-    def _check_count(self, file: DataFile, rows: int, where: str) -> None:
+        rows = sum(batch.num_rows for batch in batches)
         if rows != file.rows:
-            raise NotFound(f"{where} is damaged: it holds {rows} deletes, its entry says {file.rows}; restore the file")
+            raise NotFound(f"{opened.where} is damaged: it holds {rows} deletes, its entry says {file.rows}; restore the file")
+        return projection.schema, batches
 
     def _vector(self, file: DataFile) -> Positions:
         read = self._version.entries.read(file.path)

@@ -237,12 +237,11 @@ def test_an_entry_that_may_inherit_no_sequence_number_is_an_error(make: Make) ->
         read(table)
 
 
-def test_equality_deletes_in_avro_are_refused(make: Make) -> None:
+def test_equality_deletes_and_data_in_avro_are_read(make: Make) -> None:
     table = make()
-    table.commit(table.data(rows(0)))
-    table.commit(table.equal(keys(0), file_format="avro"))
-    with pytest.raises(Unsupported, match="avro"):
-        read(table)
+    table.commit(table.data(rows(0, 1, 2), file_format="avro"))
+    table.commit(table.equal(keys(1), file_format="avro"))
+    assert ids(table) == [0, 2]
 
 
 def test_equality_deletes_by_a_field_that_nobody_knows_are_refused(make: Make) -> None:

@@ -12,15 +12,13 @@ import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from lakehouse.errors import NotFound, Unsupported
 from lakehouse.formats.iceberg.avro.varint import long_bytes, read_long
+from lakehouse.reading.avro_codecs import UNPACKED
 
 __all__ = ["Block", "Header", "read_container", "same_content", "write_container"]
-
-MAX_BLOCK_BYTES = 256 << 20
-"""The largest block, unpacked, that is read: many times what writers make (64 KB), and nothing that fills the memory."""
 
 MAGIC = b"Obj\x01"
 SYNC_BYTES = 16
@@ -166,48 +164,11 @@ def _deflate(data: bytes) -> bytes:
     return isal_zlib.compress(data, isal_zlib.ISAL_DEFAULT_COMPRESSION, -zlib.MAX_WBITS)
 
 
-def _inflate(data: bytes) -> bytes:
-    """Bytes behind the end of the compressed data are passed over: DuckDB leaves a checksum there."""
-    from isal import isal_zlib
-
-    stream = isal_zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        plain = stream.decompress(data, MAX_BLOCK_BYTES + 1)
-    except cast("type[Exception]", isal_zlib.error) as error:
-        raise ValueError(f"a block cannot be decompressed: {error}") from error
-    if len(plain) > MAX_BLOCK_BYTES:
-        raise ValueError("a block is larger than any writer makes it")
-    if not stream.eof:
-        raise ValueError("a compressed block is cut off")
-    return plain
-
-
 def _snap(data: bytes) -> bytes:
     """Snappy's raw format, then the CRC-32 of the records, big-endian."""
     import pyarrow as pa
 
     return bytes(pa.Codec("snappy").compress(data, asbytes=True)) + zlib.crc32(data).to_bytes(4, "big")
-
-
-def _unsnap(data: bytes) -> bytes:
-    import pyarrow as pa
-
-    packed, checksum = data[:-4], data[-4:]
-    size = shift = 0
-    for byte in packed[:5]:
-        size |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            break
-    if size > 64 * len(packed) + 64:
-        raise ValueError("a compressed block states an impossible size")
-    try:
-        plain = bytes(pa.Codec("snappy").decompress(packed, size, asbytes=True))
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"a block cannot be decompressed: {error}") from error
-    if len(plain) != size or zlib.crc32(plain).to_bytes(4, "big") != checksum:
-        raise ValueError("the checksum of a block is wrong")
-    return plain
 
 
 def _zstd(data: bytes) -> bytes:
@@ -216,20 +177,9 @@ def _zstd(data: bytes) -> bytes:
     return zstandard.ZstdCompressor().compress(data)
 
 
-def _unzstd(data: bytes) -> bytes:
-    import zstandard
-
-    try:
-        if zstandard.frame_content_size(data) > MAX_BLOCK_BYTES:
-            raise ValueError("a block is larger than any writer makes it")
-        return zstandard.ZstdDecompressor().decompress(data, max_output_size=MAX_BLOCK_BYTES)
-    except zstandard.ZstdError as error:
-        raise ValueError(f"a block cannot be decompressed: {error}") from error
-
-
 _CODECS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]] = {
-    "null": (_same, _same),
-    "deflate": (_deflate, _inflate),
-    "snappy": (_snap, _unsnap),
-    "zstandard": (_zstd, _unzstd),
+    "null": (_same, UNPACKED["null"]),
+    "deflate": (_deflate, UNPACKED["deflate"]),
+    "snappy": (_snap, UNPACKED["snappy"]),
+    "zstandard": (_zstd, UNPACKED["zstandard"]),
 }
