@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from lakehouse.errors import NotFound, Unsupported
-from lakehouse.formats.iceberg.avro import compile_walker, read_container
 from lakehouse.formats.iceberg.check_entries import is_vector
 from lakehouse.formats.iceberg.check_files import FORMATS, Files, with_manifest
 from lakehouse.formats.iceberg.check_manifests import Delete, Found
@@ -110,7 +109,7 @@ class Deletes:
         if any(flaw.kind in ("missing", "size", "unreadable") for flaw in flaws):
             return flaws
         try:
-            columns = _avro_columns(self.store, path) if kind == "avro" else _columns(self.store, path, entry.size, kind)
+            columns = _columns(self.store, path, entry.size, kind)
         except (NotFound, ValueError) as error:
             return [*flaws, Flaw("unreadable", path, str(error))]
         return flaws + self._deleted(path, delete, *columns)
@@ -154,22 +153,6 @@ def _columns(store: Store, path: str, size: int, kind: FileFormat) -> tuple[pa.A
         for f, kind in zip(there, (pa.large_string(), pa.int64()), strict=True)
     ]
     return found[0], found[1]
-
-
-def _avro_columns(store: Store, path: str) -> tuple[pa.Array, pa.Array]:
-    import pyarrow as pa
-
-    header, blocks = read_container(store.get(path), path)
-    walker = compile_walker(header.schema, _NAMES)
-    at = walker.at(FILE_PATH), walker.at(POS)
-    if None in at:
-        raise ValueError(f"has no fields {' and '.join(_NAMES.values())}: it is no file of position deletes")
-    paths, positions = list[str](), list[int]()
-    for block in blocks:
-        for spans in walker.records(block, path):
-            paths.append(walker.decode(FILE_PATH, block.data, spans[at[0] or 0]))
-            positions.append(walker.decode(POS, block.data, spans[at[1] or 0]))
-    return pa.array(paths, pa.large_string()), pa.array(positions, pa.int64())
 
 
 def _order(path: str, encoded: Any, named: list[str], positions: pa.Array) -> list[Flaw]:
