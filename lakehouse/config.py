@@ -261,6 +261,8 @@ class _Reader:
         self._check("catalog", where, table)
         options = {key: value for key, value in table.items() if key not in ("type", "uri", "store", "properties")}
         self._merge(options, table.get("properties"), where)
+        if table["type"] == "storage" and isinstance(warehouse := options.get("warehouse"), str):
+            options["warehouse"] = self._place(f"{where}.warehouse", warehouse)
         uri, store = table.get("uri"), table.get("store")
         if store is not None and store not in self.tables["store"]:
             raise self._error(f"{where}.store", f"there is no store {store!r}{_nearest(str(store), self.tables['store'])}")

@@ -29,7 +29,7 @@ from lakehouse.inventory import from_line, put_inventory, read_inventory
 from lakehouse.parallel import each
 from lakehouse.plan import Counts
 from lakehouse.progress import Progress, ProgressEvent, silent
-from lakehouse.receipt import Receipt, receipt_path
+from lakehouse.receipt import PRUNE, Receipt, receipt_path
 from lakehouse.registration import Registration
 from lakehouse.replica import open_target
 from lakehouse.spool import Spool, listing, records
@@ -39,9 +39,6 @@ from lakehouse.unneeded import Unneeded, needed_by, unneeded
 from lakehouse.version import __version__
 
 __all__ = ["PruneResult", "prune", "prune_replica"]
-
-RUN_PREFIX = "prune-"
-"""Begins the run id in the receipt of a prune."""
 
 _BATCH = 100
 """So many objects are removed before it is looked again whether a sync has begun."""
@@ -187,7 +184,7 @@ class _Prune:
             raise Conflict(f"{where}: its receipts contradict each other or some are gone; lake sync makes a new one, then prune")
         if chain.newest is None:
             raise NotFound(f"{where}: no receipt of a sync is there, so nothing is known to be ours; nothing was removed")
-        unended = any(not receipt.run.startswith(RUN_PREFIX) for receipt in chain.later)
+        unended = any(not receipt.run.startswith(PRUNE) for receipt in chain.later)
         if unended or chain.finished is None or self._is_noted(chain.next_number):
             raise Conflict(f"{where}: a sync is under way or was not finished; run lake sync to its end, then prune")
         if yes and chain.later:
@@ -306,7 +303,7 @@ class _Prune:
         return replace(
             finished,
             number=number,
-            run=f"{RUN_PREFIX}{uuid.uuid4().hex}",
+            run=f"{PRUNE}{uuid.uuid4().hex}",
             tool=f"lake {__version__}",
             started_at=receipts_of.utc(self.started),
             ended_at=receipts_of.utc(datetime.now(UTC)),

@@ -34,6 +34,7 @@ __all__ = [
     "FULL_EVERY",
     "LATEST",
     "LEVELS",
+    "PRUNE",
     "Chain",
     "Level",
     "Receipt",
@@ -52,6 +53,8 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 LATEST = "latest.json"
+PRUNE = "prune-"
+"""Begins the ``run`` of a receipt that tells of a prune."""
 _RECEIPT = re.compile(r"receipts/(\d{20})\.json")
 FULL_EVERY = 100
 """Every so many receipts the inventory lists all objects, so that a reader needs no older one."""
@@ -129,6 +132,11 @@ class Receipt:
     @property
     def path(self) -> str:
         return receipt_path(self.number)
+
+    @property
+    def proven_at(self) -> str | None:
+        """When its version was proven; a prune proves nothing and stands on what was."""
+        return self.proof_kept_oldest_at if self.run.startswith(PRUNE) else self.ended_at
 
     @property
     def base(self) -> Base:

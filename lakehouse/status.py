@@ -68,7 +68,7 @@ def _look(name: str, to: str, replica: Replica) -> ReplicaStatus:
         bytes_behind=behind,
         newest_source_commit_at=version.committed_at,
         last_proof=finished.proof if finished else None,
-        last_proof_at=finished.ended_at if finished else None,
+        last_proof_at=finished.proven_at if finished else None,
         lag_seconds=0.0 if same else _age(_first_missing(replica, version, finished)),
     )
 

@@ -264,6 +264,13 @@ class TestPaths:
         catalog = read(tmp_path, f'[catalog.c]\ntype = "sql"\nuri = "{uri}"\n').catalogs["c"]
         assert catalog.uri == found.format(tmp_path)
 
+    @pytest.mark.parametrize(
+        ("stated", "found"), [("warehouse", "{}/warehouse"), ("here:lake", "here:lake"), ("s3://b/l", "s3://b/l")]
+    )
+    def test_a_warehouse_that_is_a_folder_lies_beside_the_file(self, tmp_path: Path, stated: str, found: str) -> None:
+        text = f'[store.here]\nurl = "data"\n[catalog.c]\ntype = "storage"\nwarehouse = "{stated}"\n'
+        assert read(tmp_path, text).catalogs["c"].options["warehouse"] == found.format(tmp_path)
+
     def test_addresses_and_absolute_paths_stay_as_they_are(self, tmp_path: Path) -> None:
         text = '[store.a]\nurl = "/srv/x"\n[store.b]\nurl = "s3a://b//c/../d"\n[store.c]\nurl = "file:///x"\n'
         assert [store.url for store in read(tmp_path, text).stores.values()] == ["/srv/x", "s3a://b//c/../d", "file:///x"]

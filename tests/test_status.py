@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import lakehouse
+from lakehouse.connect import open_store
+from lakehouse.receipt import PRUNE, read_latest
 from lakehouse.settings import DatasetSettings, ReplicaSettings, Settings
 from tests.sync.places import append
 
@@ -39,3 +42,15 @@ def test_a_replica_that_cannot_be_looked_at_says_why(tmp_path: Path) -> None:
     assert row.error is not None
     assert "no Delta, Iceberg or Parquet table" in row.error
     assert row.lag_seconds is None
+
+
+def test_a_prune_is_no_proof(tmp_path: Path) -> None:
+    """It leaves a receipt of its own, which stands on what was proven before."""
+    append(tmp_path / "table", 0)
+    lakehouse.sync(str(tmp_path / "table"), str(tmp_path / "replica"))
+    latest = read_latest(open_store(str(tmp_path / "replica" / "_lake")))
+    assert latest is not None
+    synced = latest[0]
+    assert synced.proven_at == synced.ended_at
+    pruned = replace(synced, run=f"{PRUNE}1", proof_kept_oldest_at=synced.ended_at, ended_at="2099-01-01T00:00:00.000Z")
+    assert pruned.proven_at == synced.ended_at

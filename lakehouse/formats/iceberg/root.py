@@ -101,7 +101,7 @@ def hinted_names(hint: bytes) -> tuple[str, ...]:
 def find_root(store: Store, version: str | None = None) -> tuple[str, str]:
     """The path of the current metadata file, or of the one named (``v3.metadata.json``), and its mark (`mark_of`).
 
-    With a hint that file, unless a newer one lies there; without, the highest number, when it is the only one of that
+    With a hint that file, or the one to which commits lead on from it (`_followed`), unless another is newer; without, the highest number, when it is the only one of that
     number and its metadata-log names the file below it. Orphans of failed commits have higher numbers, and a hint may be stale,
     so any doubt raises `NotFound` with the candidates.
     """
@@ -152,9 +152,33 @@ def _hinted(store: Store, names: list[str], hint: bytes) -> str:
         )
     number = number_of(found[0])
     newer = [name for name in names if number is not None and (number_of(name) or 0) > number]
-    if newer:
+    newest = _followed(store, found[0], newer)
+    if newest is None:
         raise _doubt(store, names, f"version-hint.text names {found[0]}, and {_shown(newer)} is newer")
-    return found[0]
+    return newest
+
+
+def _followed(store: Store, hinted: str, newer: list[str]) -> str | None:
+    """The newest of the files ``newer`` than the ``hinted`` one, where each follows the one before it by a commit; else None.
+
+    Files called ``v<N>`` are made by an atomic rename or put: one that is there is committed, and the hint comes later (Iceberg's
+    Hadoop tables read on from the hint in the same way). Other names may be those of commits that a catalog refused.
+    """
+    current = hinted
+    for name in sorted(newer, key=lambda name: number_of(name) or 0):
+        numbers = number_of(current), number_of(name)
+        if not (current.startswith("v") and name.startswith("v")) or None in numbers or numbers[1] != (numbers[0] or 0) + 1:
+            return None
+        if _logged(store, name)[-1:] != [current]:
+            return None
+        current = name
+    return current
+
+
+def _logged(store: Store, name: str) -> list[str]:
+    """The names of the metadata files before ``name``, oldest first, as that one states them."""
+    log = parse_metadata(store.get(f"{FOLDER}/{name}"), f"{store.url}/{FOLDER}/{name}").get("metadata-log") or []
+    return [str(entry.get("metadata-file", "")).rpartition("/")[2] for entry in log]
 
 
 def _highest(store: Store, names: list[str]) -> str:
@@ -166,8 +190,7 @@ def _highest(store: Store, names: list[str]) -> str:
     (below, lower), (number, name) = numbered[-2:]
     if below == number:
         raise _doubt(store, names, f"there is no version-hint.text, and {lower} and {name} have the same number")
-    log = parse_metadata(store.get(f"{FOLDER}/{name}"), f"{store.url}/{FOLDER}/{name}").get("metadata-log") or []
-    if lower not in {str(entry.get("metadata-file", "")).rpartition("/")[2] for entry in log}:
+    if lower not in _logged(store, name):
         raise _doubt(store, names, f"there is no version-hint.text, and {name} does not follow {lower}: a commit may have failed")
     return name
 

@@ -47,6 +47,8 @@ U0, U1, U2 = "00000-a.metadata.json", "00001-b.metadata.json", "00002-c.metadata
         ({U0: [], U1: [U0], U2: [U0, U1]}, None, U2),
         ({"vfinal.metadata.json": []}, None, "vfinal.metadata.json"),
         ({V2: [V1]}, None, V2),
+        ({V1: [], V2: [V1], V3: [V1, V2]}, "2", V3),
+        ({V1: [], V2: [V1], V3: [V1, V2]}, "1", V3),
     ],
 )
 def test_the_current_file_is_found(names: dict[str, list[str]], hint: str | None, chosen: str) -> None:
@@ -56,7 +58,9 @@ def test_the_current_file_is_found(names: dict[str, list[str]], hint: str | None
 @pytest.mark.parametrize(
     ("names", "hint", "why"),
     [
-        ({V1: [], V2: [V1], V3: [V1, V2]}, "2", "newer"),
+        ({V1: [], V2: [V1], V3: [V1]}, "2", "newer"),
+        ({V1: [], V3: [V1, V2]}, "1", "newer"),
+        ({U0: [], U1: [U0], U2: [U0, U1]}, U1, "newer"),
         ({V1: [], V2: [V1]}, "7", "not there"),
         ({V1: [], V2: [V1]}, "", "not there"),
         ({U0: [], U1: [U0], "00001-orphan.metadata.json": [U0]}, None, "same number"),
