@@ -69,14 +69,27 @@ class _Match:
         yield from found or self.source.leaves[:1]
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """``given``: the leaves that batches of the file hold. ``where``: the file."""
+
+    given: frozenset[int]
+    constants: Mapping[str, pa.Scalar]
+    inner_constants: Mapping[int, pa.Scalar]
+    where: str
+
+
 def project(
     file: DataFile,
     fields: Sequence[ReadField],
     *,
     by: Literal["id", "name"] = "name",
     constants: Mapping[str, pa.Scalar] | None = None,
+    inner_constants: Mapping[int, pa.Scalar] | None = None,
+    table: Sequence[ReadField] = (),
 ) -> Projection:
-    """How ``fields`` are read of ``file``; ``by`` and ``constants`` as in a `ScanTask`.
+    """How ``fields`` are read of ``file``; ``by`` and both kinds of constants as in a `ScanTask`. ``table``: all columns that it
+    may hold, where ``fields`` are only some.
 
     Raises `Unsupported` where a column cannot be told, or its type not be read as the table's; `NotFound` where the file lacks a
     column that may not be null.
@@ -84,14 +97,12 @@ def project(
     import pyarrow as pa
 
     rule: Rule = "name" if by == "name" else "id" if any(field.has_ids() for field in file.fields) else "mapped"
-    matches = [_matched(field, field.name, file.fields, rule, file.where) for field in fields]
+    held = _names((*fields, *table)) if rule == "name" else frozenset()
+    matches = [_matched(field, field.name, file.fields, rule, held, file.where) for field in fields]
     leaves = frozenset(leaf for match in matches for leaf in match.leaves())
     given = file.given(leaves)
-    constants = constants or {}
-    columns = tuple(
-        _filled(match, constants, file.where) if match.source is None else _read(match, file.fields, given, file.where)
-        for match in matches
-    )
+    reading = _Reading(given, constants or {}, inner_constants or {}, file.where)
+    columns = tuple(_filled(match, reading) if match.source is None else _read(match, file.fields, reading) for match in matches)
     sources = {match.field.name: match.source for match in matches if match.source is not None}
     return Projection(leaves, pa.schema([arrow_field(field) for field in fields]), sources, columns)
 
@@ -136,11 +147,29 @@ def _kind(kind: pa.DataType) -> Kind:
     return "map" if types.is_map(kind) else "list" if hasattr(kind, "value_field") else "leaf"
 
 
-def _matched(field: ReadField, path: str, candidates: Sequence[FileField], rule: Rule, where: str) -> _Match:
+def _matched(
+    field: ReadField, path: str, candidates: Sequence[FileField], rule: Rule, held: frozenset[str], where: str
+) -> _Match:
+    """``held``: the names that are of some field beside this one; by name alone."""
     found = [each for each in candidates if _is_held_by(field, path, each, rule, where)]
     if len(found) > 1:
         raise Unsupported(f"{where}: has {len(found)} columns that could be {path!r} ({found[0].name!r}, …); rewrite the file")
-    return _paired(field, path, found[0], rule, where) if found else _Match(field, path)
+    if found:
+        return _paired(field, path, found[0], rule, where)
+    if rule == "name":
+        folded = {name.casefold() for name in _names((field,))}
+        twin = next((each.name for each in candidates if each.name not in held and each.name.casefold() in folded), None)
+        if twin is not None:
+            raise Unsupported(
+                f"{where}: lacks the column {path!r} and has {twin!r}, which differs only in case; some readers take it for that "
+                "column and others read nulls; rewrite the file, or rename the column"
+            )
+    return _Match(field, path)
+
+
+def _names(fields: Iterable[ReadField]) -> frozenset[str]:
+    """Those by which files that are read by name hold the fields."""
+    return frozenset(name for field in fields for name in ((field.name,) if field.names is None else field.names))
 
 
 def _is_held_by(field: ReadField, path: str, candidate: FileField, rule: Rule, where: str) -> bool:
@@ -150,8 +179,8 @@ def _is_held_by(field: ReadField, path: str, candidate: FileField, rule: Rule, w
     if names is None:
         if rule == "mapped":
             raise Unsupported(
-                f"{where}: has no field ids, and the table does not say by which name column {path!r} is found; set "
-                "a name mapping (schema.name-mapping.default)"
+                f"{where}: has no field ids, and the table does not say by which name column {path!r} is found; set a name "
+                "mapping (Iceberg: schema.name-mapping.default), or rewrite the file (Delta: column mapping by id needs ids)"
             )
         names = (field.name,)
     return candidate.name in names
@@ -163,7 +192,8 @@ def _paired(field: ReadField, path: str, source: FileField, rule: Rule, where: s
         raise Unsupported(f"{where}: column {path!r} is {source.type} there, which cannot be read as the table's {field.type}")
     inner = children_of(field)
     if kind == "struct":
-        children = tuple(_matched(child, f"{path}.{child.name}", source.children, rule, where) for child in inner)
+        held = _names(inner) if rule == "name" else frozenset()
+        children = tuple(_matched(child, f"{path}.{child.name}", source.children, rule, held, where) for child in inner)
     else:  # an element, key or value is what it is, whatever it is called
         children = tuple(
             _paired(child, f"{path}.{child.name}", held, rule, where) for child, held in zip(inner, source.children, strict=True)
@@ -171,13 +201,11 @@ def _paired(field: ReadField, path: str, source: FileField, rule: Rule, where: s
     return _Match(field, path, source, children)
 
 
-def _read(
-    match: _Match, siblings: Iterable[FileField], given: frozenset[int], where: str
-) -> Callable[[pa.RecordBatch], pa.Array]:
-    position, convert = _position(match, siblings, given), _converter(match, given, where)
-    required = (
-        f"{where}: column {match.path!r} has nulls, which the table does not permit there" if not match.field.nullable else ""
-    )
+def _read(match: _Match, siblings: Iterable[FileField], reading: _Reading) -> Callable[[pa.RecordBatch], pa.Array]:
+    position, convert = _position(match, siblings, reading.given), _converter(match, reading)
+    required = ""
+    if not match.field.nullable:
+        required = f"{reading.where}: column {match.path!r} has nulls, which the table does not permit there"
 
     def column(batch: pa.RecordBatch) -> pa.Array:
         array = batch.column(position)
@@ -196,19 +224,19 @@ def _position(match: _Match, siblings: Iterable[FileField], given: frozenset[int
     return next(index for index, each in enumerate(read) if each is match.source)
 
 
-def _converter(match: _Match, given: frozenset[int], where: str) -> Convert | None:
+def _converter(match: _Match, reading: _Reading) -> Convert | None:
     source = match.source
     if source is None:
         raise ValueError(f"{match.path} is not in the file")
     kind = _kind(source.type)
     if kind == "leaf":
-        return conversion(source.type, match.field.type, f"{where}: column {match.path!r}")
+        return conversion(source.type, match.field.type, f"{reading.where}: column {match.path!r}")
     target = storage_of(match.field.type)
     if kind == "struct":
-        inside = _struct(match, source, target, given, where)
+        inside = _struct(match, source, target, reading)
     else:
-        parts = [_converter(child, given, where) for child in match.children]
-        inside = _map(target, *parts) if kind == "map" else _list(target, parts[0], f"{where}: column {match.path!r}")
+        parts = [_converter(child, reading) for child in match.children]
+        inside = _map(target, *parts) if kind == "map" else _list(target, parts[0], f"{reading.where}: column {match.path!r}")
     return _unwrapped(inside, match.field.type)
 
 
@@ -224,13 +252,13 @@ def _unwrapped(inside: Convert, target: pa.DataType) -> Convert:
     return convert
 
 
-def _struct(match: _Match, source: FileField, target: pa.StructType, given: frozenset[int], where: str) -> Convert:
+def _struct(match: _Match, source: FileField, target: pa.StructType, reading: _Reading) -> Convert:
     parts: list[tuple[int, Convert | None] | Fill] = []
     for child in match.children:
         if child.source is None:
-            parts.append(_filler(child, None, where))
+            parts.append(_filler(child, reading.inner_constants.get(child.field.field_id or 0), reading))
         else:
-            parts.append((_position(child, source.children, given), _converter(child, given, where)))
+            parts.append((_position(child, source.children, reading.given), _converter(child, reading)))
     fields = [target.field(index) for index in range(target.num_fields)]
 
     def convert(array: pa.Array) -> pa.Array:
@@ -288,18 +316,29 @@ def _map(target: pa.MapType, key: Convert | None, value: Convert | None) -> Conv
     return convert
 
 
-def _filled(match: _Match, constants: Mapping[str, pa.Scalar], where: str) -> Callable[[pa.RecordBatch], pa.Array]:
-    fill = _filler(match, constants.get(match.field.name), where)
+def _filled(match: _Match, reading: _Reading) -> Callable[[pa.RecordBatch], pa.Array]:
+    fill = _filler(match, reading.constants.get(match.field.name), reading)
     return lambda batch: fill(batch.num_rows)
 
 
-def _filler(match: _Match, constant: pa.Scalar | None, where: str) -> Fill:
-    """What gives so many rows of a field that the file lacks: of its constant, else of its default, else null."""
+def _filler(match: _Match, constant: pa.Scalar | None, reading: _Reading) -> Fill:
+    """What gives so many rows of a field that the file lacks: of its constant, else of its default, else null.
+
+    Raises `Unsupported` for a struct in which the table states a value.
+    """
     import pyarrow as pa
 
-    value = _value(match, constant, where)
+    known = {number for number, value in reading.inner_constants.items() if value.is_valid}
+    hidden = next((path for number, path in _inside(match.field, match.path) if number in known), None) if known else None
+    if hidden is not None:
+        raise Unsupported(
+            f"{reading.where}: lacks the column {match.path!r}, and the table states a value of {hidden!r}; rewrite the file"
+        )
+    value = _value(match, constant, reading.where)
     if not value.is_valid and not match.field.nullable:
-        raise NotFound(f"{where}: lacks the column {match.path!r}, which may not be null and has no default; restore the file")
+        raise NotFound(
+            f"{reading.where}: lacks the column {match.path!r}, which may not be null and has no default; restore the file"
+        )
     made = pa.nulls(0, match.field.type)
 
     def fill(rows: int) -> pa.Array:
@@ -309,6 +348,12 @@ def _filler(match: _Match, constant: pa.Scalar | None, where: str) -> Fill:
         return made.slice(0, rows)
 
     return fill
+
+
+def _inside(field: ReadField, path: str) -> Iterator[tuple[int | None, str]]:
+    for child in field.children:
+        yield child.field_id, f"{path}.{child.name}"
+        yield from _inside(child, f"{path}.{child.name}")
 
 
 def _value(match: _Match, constant: pa.Scalar | None, where: str) -> pa.Scalar:

@@ -148,7 +148,14 @@ class _Reading:
         deletes = task.deletes() if task.deletes is not None else Deletes()
         keys = [[replace(key, name=f"{at}.{key.name}") for key in each.fields] for at, each in enumerate(deletes.equality)]
         extra = [key for each in keys for key in each]
-        projection = project(file, [*self.needed, *extra], by=task.by, constants=_with_keys(task, deletes, keys))
+        projection = project(
+            file,
+            [*self.needed, *extra],
+            by=task.by,
+            constants=_with_keys(task, deletes, keys),
+            inner_constants=task.inner_constants,
+            table=self.plan.fields,
+        )
         groups = groups_that_may_match(file, projection, self.may_match) if self.filter is not None else None
         groups = _not_all_deleted(file, deletes, groups)
         given = file.batches(projection.leaves, groups, memory=self.memory, use_threads=self.use_threads)

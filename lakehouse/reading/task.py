@@ -116,8 +116,8 @@ class ScanTask:
     ``path``: where `ScanPlan.store` reads it (a path below the table, or a whole address). ``size`` in bytes and ``rows``
     (None: not known) as the metadata states them. ``by``: whether columns are found by their ids (in a file that has none, by
     `ReadField.names`) or by name. ``constants``: values of top-level columns, by their names, in a file that does not hold them
-    (partition values); scalars of the column's type. ``deletes``: reads what is deleted of the file (None: nothing is).
-    ``bounds``: what is known of its columns.
+    (partition values); scalars of the column's type. ``inner_constants``: the same of fields inside of structs, by their ids.
+    ``deletes``: reads what is deleted of the file (None: nothing is). ``bounds``: what is known of its columns.
     """
 
     path: str
@@ -128,6 +128,7 @@ class ScanTask:
     constants: Mapping[str, pa.Scalar] = field(default_factory=dict)
     deletes: Callable[[], Deletes] | None = None
     bounds: Bounds = _unknown
+    inner_constants: Mapping[int, pa.Scalar] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -136,8 +137,45 @@ def test_a_file_without_ids_is_read_by_the_tables_name_mapping(files: Files) -> 
 
 def test_a_file_without_ids_is_refused_where_the_table_has_no_name_mapping(files: Files) -> None:
     name = files.parquet("a.parquet", pa.table({"a": [1]}))
-    with pytest.raises(Unsupported, match=r"a\.parquet.*no field ids.*name mapping"):
+    with pytest.raises(Unsupported, match=r"a\.parquet.*no field ids.*name mapping \(Iceberg.*\(Delta: column mapping by id"):
         read(files, (field("a", pa.int64(), 1),), files.task(name, by="id"))
+
+
+def test_a_column_of_which_only_the_case_differs_is_refused_and_not_null(files: Files) -> None:
+    """Trap: some readers take ``Amount`` for ``amount``, so that others read nulls where they read rows."""
+    name = files.parquet("a.parquet", pa.table({"Amount": [1], "st": [{"X": 1}]}))
+    for asked in (ReadField("amount", pa.int64()), ReadField("st", pa.struct([("x", pa.int64())]))):
+        with pytest.raises(
+            Unsupported, match=r"a\.parquet: lacks the column .* and has '(Amount|X)', which differs only in case"
+        ):
+            read(files, (asked,), files.task(name))
+    mapped = ReadField("shown", pa.int64(), names=("AMOUNT",))
+    with pytest.raises(Unsupported, match="differs only in case"):
+        read(files, (mapped,), files.task(name))
+
+
+def test_columns_of_one_table_that_differ_only_in_case_are_told_apart(files: Files) -> None:
+    name = files.parquet("a.parquet", pa.table({"A": [1], "st": [{"X": 1}]}))
+    kind = pa.struct([("x", pa.int64()), ("X", pa.int64())])
+    fields = (ReadField("a", pa.int64()), ReadField("A", pa.int64()), ReadField("st", kind), ReadField("p", pa.int64(), names=()))
+    assert read(files, fields, files.task(name)).to_pylist() == [{"a": None, "A": 1, "st": {"x": None, "X": 1}, "p": None}]
+    assert read(files, fields, files.task(name), ["a"]).to_pylist() == [{"a": None}]
+
+
+def test_a_field_of_a_struct_that_the_file_lacks_has_the_value_that_the_table_states(files: Files) -> None:
+    """Trap: an identity partition by a field inside of a struct is a constant too."""
+    point = with_id(pa.field("point", pa.struct([with_id(pa.field("x", pa.int64()), 3)])), 2)
+    name = files.parquet("a.parquet", pa.table([pa.array([{"x": 1}, None, {"x": 3}], point.type)], pa.schema([point])))
+    inner = pa.struct([("x", pa.int64()), ("day", pa.date32())])
+    fields = (field("point", inner, 2, field("x", pa.int64(), 3), field("day", pa.date32(), 4)),)
+    task = replace(files.task(name, by="id"), inner_constants={4: pa.scalar(date(2026, 1, 1)), 3: pa.scalar(77)})
+    got = read(files, fields, task).to_pylist()
+    assert got == [{"point": {"x": 1, "day": date(2026, 1, 1)}}, {"point": None}, {"point": {"x": 3, "day": date(2026, 1, 1)}}]
+    whole = (replace(fields[0], field_id=9),)
+    with pytest.raises(Unsupported, match=r"lacks the column 'point', and the table states a value of 'point\.x'"):
+        read(files, whole, task)
+    nothing = replace(task, inner_constants={4: pa.scalar(None, pa.date32())})
+    assert read(files, whole, nothing).to_pylist() == 3 * [{"point": None}]
 
 
 def test_a_file_with_ids_is_not_read_by_name(files: Files) -> None:

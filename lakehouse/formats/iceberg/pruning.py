@@ -5,7 +5,7 @@ Nothing is known where a value says nothing or cannot be told for sure: then the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -40,13 +40,23 @@ class Pruning:
 
     def __init__(self, fields: Iterable[ReadField], specs: Mapping[int, PartitionSpec], where: str) -> None:
         self._where = where
-        self._columns = {field.name: field for field in fields if not field.children}
+        columns = tuple(fields)
+        self._columns = {field.name: field for field in columns if not field.children}
         by_id = {field.field_id: field for field in self._columns.values()}
         self._parts = {
             spec.id: tuple(
                 _Part(place, field, by_id[field.source_ids[0]])
                 for place, field in enumerate(spec.fields)
                 if len(field.source_ids) == 1 and field.source_ids[0] in by_id and field.transform != "void"
+            )
+            for spec in specs.values()
+        }
+        inner = {field.field_id: field for field in _inside(columns)}
+        self._inner_parts = {
+            spec.id: tuple(
+                _Part(place, field, inner[field.source_ids[0]])
+                for place, field in enumerate(spec.fields)
+                if field.transform == "identity" and field.source_ids[0] in inner
             )
             for spec in specs.values()
         }
@@ -68,6 +78,11 @@ class Pruning:
         if len(self._constants) < _KEPT_PARTITIONS:
             self._constants[file.spec_id, file.partition] = made
         return made
+
+    def inner_constants(self, file: DataFile) -> Mapping[int, pa.Scalar] | None:
+        """Those of fields inside of structs, by their ids. Raises `NotFound` as `constants` does."""
+        parts = self._inner_parts[file.spec_id]
+        return {part.field.source_ids[0]: self._constant(file, part) for part in parts} if parts else None
 
     def _constant(self, file: DataFile, part: _Part) -> pa.Scalar:
         import pyarrow as pa
@@ -128,6 +143,16 @@ class Pruning:
 
     def _damaged(self, path: str, part: _Part, error: Exception) -> NotFound:
         return NotFound(f"{self._where} is damaged: the partition value {part.field.name} of {path} is none ({error})")
+
+
+def _inside(fields: Iterable[ReadField]) -> Iterator[ReadField]:
+    """The fields inside of structs."""
+    import pyarrow.types as types
+
+    for field in fields:
+        if types.is_struct(field.type):
+            yield from field.children
+            yield from _inside(field.children)
 
 
 def _bounds(ranges: Iterable[Range], nulls: int | None, kind: pa.DataType) -> ColumnBounds:

@@ -82,6 +82,7 @@ class _Planning:
             constants=self._pruning.constants(file),
             deletes=None if applicable is None else partial(self._delete_files.of, file.path, applicable),
             bounds=self._pruning.of_file(file),
+            inner_constants=self._pruning.inner_constants(file),
         )
 
     def _live(self, manifests: list[ManifestFile]) -> Iterator[DataFile]:

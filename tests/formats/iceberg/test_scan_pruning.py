@@ -59,6 +59,22 @@ def test_a_filter_reads_the_files_whose_bounds_and_partitions_may_hold_its_rows(
     assert files_for(plan, pc.field("at") == EPOCH) == 4
 
 
+def test_an_identity_partition_by_a_field_of_a_struct_is_its_value_where_the_file_lacks_it(tmp_path: Path) -> None:
+    """Trap: read as null, or as its default, such a field is a wrong row."""
+    inner = [field(11, "x", "long"), field(12, "day", "string")]
+    fields = [field(1, "id", "long"), field(10, "st", {"type": "struct", "fields": inner})]
+    spec = [{"source-id": 12, "field-id": 1000, "name": "day", "transform": "identity"}]
+    table = HandmadeTable(tmp_path / "t", fields, spec, avro_types={1000: "string"})
+    kind = pa.struct([pa.field("x", pa.int64(), metadata={"PARQUET:field_id": "11"})])
+    schema = pa.schema([pa.field("id", pa.int64()), pa.field("st", kind)])
+    for number, day in enumerate(("a", "b", None)):
+        table.commit(table.data(pa.table([[number], [{"x": number}]], schema), partition=[day]))
+    plan = plan_of(table)
+    assert sorted(read(plan, None), key=lambda row: row["id"]) == [
+        {"id": number, "st": {"x": number, "day": day}} for number, day in enumerate(("a", "b", None))
+    ]
+
+
 def test_a_manifest_that_a_filter_rules_out_is_not_read(tmp_path: Path) -> None:
     table = HandmadeTable(tmp_path / "t", FIELDS, IDENTITY, avro_types={1000: "string"})
     for p in ("a", "b"):
