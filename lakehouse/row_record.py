@@ -192,12 +192,14 @@ def different_files(source: ScanPlan, target: ScanPlan, *, workers: int = _WORKE
 
 
 def _by_file(plan: ScanPlan, workers: int) -> dict[str, Fingerprint | NotFound]:
-    found: dict[str, Fingerprint | NotFound] = {}
+    """What each data file contributes: twice as much where the table reads it twice."""
+    found: dict[str, Fingerprinter | NotFound] = {}
     for task, outcome in each(partial(_read, plan), plan.all_tasks(), workers=min(workers, _WORKERS)):
-        if isinstance(outcome, NotFound):
-            found[task.path] = outcome
-        elif isinstance(outcome, LakeError):
+        before = found.get(task.path)
+        if isinstance(outcome, LakeError) and not isinstance(outcome, NotFound):
             raise outcome
-        else:
-            found[task.path] = outcome.result()
-    return found
+        if before is None or isinstance(outcome, NotFound):
+            found[task.path] = outcome
+        elif not isinstance(before, NotFound):
+            before.merge(outcome)
+    return {path: one if isinstance(one, NotFound) else one.result() for path, one in found.items()}

@@ -36,7 +36,7 @@ from tests.formats.delta.test_check import (
 from tests.formats.delta.whole_table import LAST, LOG
 from tests.tamper.damage import Damage, Inflict, Row, cell, exchanged, flipped, replaced, rows_edited, rows_exchanged
 
-__all__ = ["DAMAGES"]
+__all__ = ["DAMAGES", "FILE"]
 
 WHOLE, MAPPED = "delta", "delta with column mapping"
 VECTORS, CHANGES = "deletion_vector_*.bin", "_change_data/*.parquet"

@@ -17,7 +17,7 @@ from tests.formats.iceberg.test_audit import rewrite
 from tests.tamper.damage import Damage, Inflict, Row, cell, copied, exchanged, flipped, rows_edited, rows_exchanged
 from tests.tamper.replicas import FIELDS, SPEC
 
-__all__ = ["DAMAGES"]
+__all__ = ["DAMAGES", "DATA", "LISTS", "avro"]
 
 V2, V3 = "iceberg 2", "iceberg 3"
 ROOT, EARLIER, HINT = "metadata/v2.metadata.json", "metadata/v1.metadata.json", "metadata/version-hint.text"
@@ -173,10 +173,16 @@ DAMAGES: dict[str, Damage] = {
     ),
     # what metadata says
     "an entry is there twice": Damage(
-        V2, avro(ROWS, lambda records: records.append(records[0])), check="duplicate", rows=("95 at the target",)
+        V2,
+        avro(ROWS, lambda records: records.append(records[0])),
+        check="duplicate",
+        rows=("95 at the target", f"{DATA[0]}: its rows differ: 18 .* 36"),
     ),
     "a manifest is listed twice": Damage(
-        V2, avro(LISTS[2], lambda records: records.append(records[0])), check="duplicate", rows=("114 at the target",)
+        V2,
+        avro(LISTS[2], lambda records: records.append(records[0])),
+        check="duplicate",
+        rows=("114 at the target", f"{DATA[0]}: its rows differ: 18 .* 36"),
     ),
     "a data manifest is dropped from the list": Damage(
         V2,

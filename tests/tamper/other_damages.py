@@ -21,7 +21,7 @@ from tests.tamper.damage import (
     rows_exchanged,
 )
 
-__all__ = ["DAMAGES"]
+__all__ = ["DAMAGES", "FILES", "ROWS_IN_ANOTHER_FILE"]
 
 DELTA, PLAIN = "delta", "parquet"
 SUMMARY = "_metadata"

@@ -21,10 +21,10 @@ from lakehouse.config import Settings
 from lakehouse.errors import Unsupported
 from lakehouse.receipt import read_chain
 from lakehouse.report import Finding
-from tests.formats.delta.test_check import PLAIN
+from tests.formats.delta.test_check import OLDER, PLAIN
 from tests.formats.replicas import local
 from tests.tamper import delta_damages, iceberg_damages, other_damages
-from tests.tamper.damage import Damage, Found, receipts_anew
+from tests.tamper.damage import Damage, Found, Inflict, cell, receipts_anew
 from tests.tamper.replicas import MAKERS, Place, Row, rewritten
 
 Copy = Callable[[str], Place]
@@ -54,8 +54,9 @@ def checked(place: Place, *, deep: bool = False) -> list[CheckFinding]:
     return lakehouse.check(str(place.table), deep=deep, settings=SETTINGS).findings
 
 
-def rows_compared(place: Place) -> list[Finding]:
-    report = lakehouse.verify(str(place.table), level="rows", against=str(place.source), settings=SETTINGS)
+def rows_compared(place: Place, versions: str = "latest") -> list[Finding]:
+    source = str(place.source)
+    report = lakehouse.verify(str(place.table), level="rows", against=source, versions=versions, settings=SETTINGS)
     return [finding for finding in report.findings if finding.kind in ("rows", "unchecked")]
 
 
@@ -93,6 +94,28 @@ def test_level_rows_finds_it_though_receipts_vouch_for_the_damaged_bytes(name: s
     found = [f"{finding.path}: {finding.message}" for finding in rows_compared(here) if finding.kind == "rows"]
     for said in damage.rows:
         assert any(re.search(said, text) for text in found), (said, found)
+
+
+OLDER_VERSIONS: dict[str, tuple[Inflict, str, str]] = {
+    "delta": (cell(OLDER, 5, name="another name"), "version 6", "values differ in name$"),
+    "iceberg 2": (
+        iceberg_damages.avro(iceberg_damages.LISTS[1], lambda records: records.pop(1)),
+        "snapshot 7000000000000000002",
+        "37 rows at the source, 40 at the target",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OLDER_VERSIONS)
+def test_rows_of_older_versions_are_compared_where_they_are_asked_for(name: str, place: Copy) -> None:
+    inflict, point, said = OLDER_VERSIONS[name]
+    here = place(name)
+    inflict(here.table)
+    receipts_anew(here)
+    assert rows_compared(here) == []
+    found = [finding.message for finding in rows_compared(here, "all")]
+    assert any(re.search(f"^{point}: .*{said}", message) for message in found), found
+    assert not any(message.startswith("newest") for message in found)
 
 
 @pytest.mark.parametrize("name", finding_it(lambda damage: damage.refused))
