@@ -1,7 +1,8 @@
-"""Whether rows that lie within known bounds can satisfy a filter: Arrow itself decides, by what it calls a guarantee.
+"""Whether rows that lie within known bounds can satisfy a filter: mostly Arrow itself decides, by what it calls a guarantee.
 
-The bounds of the columns that a filter names become an expression that holds for every row, ``(c >= lower or c is null) and …``;
-Arrow simplifies the filter under it and says when nothing can be left. What Arrow cannot decide counts as a match.
+Comparisons of columns with constants, all of which must hold, are held against the bounds here (`conjunction`). For other filters
+the bounds of the columns that they name become an expression that holds for every row, ``(c >= lower or c is null) and …``; Arrow
+simplifies the filter under it and says when nothing can be left. What Arrow cannot decide counts as a match.
 
 NaN is no bound's business (Iceberg, "Manifests"; Parquet, "Column order"), so a filter that NaN may satisfy (``x != 5``,
 ``not x < 5``) gets no bounds of floating-point columns.
@@ -10,9 +11,11 @@ NaN is no bound's business (Iceberg, "Manifests"; Parquet, "Column order"), so a
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lakehouse.errors import Config
+from lakehouse.reading.conjunction import Comparison, comparable, conjunction
 from lakehouse.reading.task import Bounds, ColumnBounds, MayMatch, everything
 
 if TYPE_CHECKING:
@@ -67,6 +70,36 @@ def may_match(filter: pc.Expression | None, schema: pa.Schema) -> MayMatch:
     """What tells, from the bounds of columns of ``schema``, whether rows within them can satisfy ``filter``."""
     if filter is None:
         return everything
+    comparisons = conjunction(filter, schema)
+    return _decided_by_arrow(filter, schema) if comparisons is None else _all_may_hold(comparisons, schema)
+
+
+def _all_may_hold(comparisons: Mapping[str, Sequence[Comparison]], schema: pa.Schema) -> MayMatch:
+    """For filters that are comparisons alone, which Arrow would decide no otherwise, in a tenth of the time."""
+    columns = [(name, schema.field(name).type, each) for name, each in comparisons.items()]
+
+    def matches(bounds: Bounds, rows: int | None) -> bool:
+        if rows == 0:
+            return False
+        for name, kind, each in columns:
+            known = bounds(name)
+            if known is None:
+                continue
+            if known.nulls is not None and rows is not None and known.nulls >= rows:
+                return False
+            lower, upper = _limit(known.lower, kind), _limit(known.upper, kind)
+            if not all(comparison.may_hold(lower, upper) for comparison in each):
+                return False
+        return True
+
+    return matches
+
+
+def _limit(bound: pa.Scalar | None, kind: pa.DataType) -> Any:
+    return None if bound is None or bound.type != kind else comparable(bound)
+
+
+def _decided_by_arrow(filter: pc.Expression, schema: pa.Schema) -> MayMatch:
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.dataset as ds
