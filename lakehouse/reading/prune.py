@@ -29,7 +29,7 @@ MOST_TRIED = 64
 
 _CALL = re.compile(r"([A-Za-z_]\w*)\(")
 _BLIND_TO_NAN = frozenset({"is_in", "is_null", "is_valid"})
-_WORD = re.compile(r"\bnan\b|!=|\bxor\b", re.IGNORECASE)
+_TAKES_NAN = re.compile(r"\bnan(?:_is_null=true)?\b|!=|\bxor\b", re.IGNORECASE)
 
 
 def columns_named(filter: pc.Expression, schema: pa.Schema) -> tuple[str, ...]:
@@ -159,4 +159,4 @@ def _is_usable(bound: pa.Scalar | None, kind: pa.DataType) -> bool:
 def _is_blind_to_nan(filter: pc.Expression) -> bool:
     """Whether no NaN satisfies ``filter``: it is made of comparisons, and, or, and tests for null alone."""
     text = str(filter)
-    return not _WORD.search(text) and set(_CALL.findall(text)) <= _BLIND_TO_NAN
+    return not _TAKES_NAN.search(text) and set(_CALL.findall(text)) <= _BLIND_TO_NAN

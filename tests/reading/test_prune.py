@@ -117,11 +117,24 @@ def test_what_bounds_exclude_is_left_out(filter: pc.Expression) -> None:
 
 
 @pytest.mark.parametrize(
-    "filter", [pc.field("f") != 1.0, ~(pc.field("f") < 5.0), pc.is_nan(pc.field("f")), ~(pc.field("f") == 1.0)]
+    "filter",
+    [
+        pc.field("f") != 1.0,
+        ~(pc.field("f") < 5.0),
+        pc.is_nan(pc.field("f")),
+        ~(pc.field("f") == 1.0),
+        pc.field("f").is_null(nan_is_null=True),
+        (pc.field("f") < 0.0) | pc.field("f").is_null(nan_is_null=True),
+    ],
 )
 def test_bounds_say_nothing_where_nan_satisfies_the_filter(filter: pc.Expression) -> None:
     known = ColumnBounds(pa.scalar(1.0), pa.scalar(1.0), 0)
     assert may_match(filter, SCHEMA)(lambda _: known, 2)
+
+
+def test_a_test_for_null_alone_is_held_against_the_number_of_nulls() -> None:
+    known = ColumnBounds(pa.scalar(1.0), pa.scalar(1.0), 0)
+    assert not may_match(pc.field("f").is_null(nan_is_null=False), SCHEMA)(lambda _: known, 2)
 
 
 def test_bounds_of_another_type_than_the_columns_are_not_used() -> None:
