@@ -140,9 +140,9 @@ def _columns(store: Store, path: str, size: int, kind: FileFormat) -> tuple[pa.A
     import pyarrow as pa
 
     file = open_data_file(store, path, size, kind)
-    wanted = [next((f for f in file.fields if f.field_id == key), None) for key in _NAMES]
+    by_id = any(f.has_ids() for f in file.fields)  # as in scans: names count only where there are no ids
     fields = [
-        f or next((f for f in file.fields if f.name == name), None) for f, name in zip(wanted, _NAMES.values(), strict=True)
+        next((f for f in file.fields if (f.field_id == key if by_id else f.name == name)), None) for key, name in _NAMES.items()
     ]
     if None in fields:
         raise ValueError(f"has no columns {' and '.join(_NAMES.values())}: it is no file of position deletes")

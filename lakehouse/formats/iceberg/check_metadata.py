@@ -6,6 +6,7 @@ Iceberg table spec, "Table Metadata Fields", "Snapshots", "Snapshot References",
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
@@ -18,6 +19,11 @@ __all__ = ["metadata_flaws"]
 
 _SKEW_MS = 60_000
 """By how much the clocks of two writers may differ: what Iceberg's own check allows."""
+_PARTS = ("element", "key", "value")
+_PRIMITIVE = re.compile(
+    r"boolean|int|long|float|double|date|time|timestamp(tz)?(_ns)?|string|uuid|binary|unknown|variant"
+    r"|(geometry|geography)(\(.*\))?|fixed\[\s*\d+\s*\]|decimal\(\s*\d+\s*,\s*\d+\s*\)"
+)
 _NONE = (None, -1)
 """How writers say that there is no current snapshot."""
 
@@ -125,6 +131,24 @@ def _schemas(metadata: Mapping[str, Any]) -> Iterator[str]:
         yield from _twice(f"fields of schema {schema.get('schema-id', 0)} with the id", ids)
         if max(ids, default=0) > last:
             yield f"has schema {schema.get('schema-id', 0)} with the field {max(ids)}, beyond its last-column-id {last}"
+        yield from (f"has schema {schema.get('schema-id', 0)} with {what}" for what in _odd_types(schema, ""))
+
+
+def _odd_types(kind: Any, name: str) -> Iterator[str]:
+    """What in a type, and in those inside of it, no reader knows."""
+    if not isinstance(kind, dict):
+        if not _PRIMITIVE.fullmatch(kind):
+            yield f"{name} of the type {kind!r}, which is not of the specification"
+        return
+    if kind.get("type", "struct") not in ("struct", "list", "map"):
+        yield f"{name} of the type {kind['type']!r}, which is not of the specification"
+    inside = [(field["name"], field["type"], field.get("required")) for field in kind.get("fields") or ()]
+    inside += [(part, kind[part], kind.get(f"{part}-required", part == "key" or None)) for part in _PARTS if part in kind]
+    for inner, inner_kind, required in inside:
+        where = f"{name}.{inner}" if name else inner
+        if not isinstance(required, bool):
+            yield f"{where}, of which it does not say whether it is required"
+        yield from _odd_types(inner_kind, where)
 
 
 def _columns(metadata: Mapping[str, Any]) -> set[int]:
