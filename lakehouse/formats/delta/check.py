@@ -20,7 +20,7 @@ from lakehouse.formats.delta.check_checkpoint import (
 from lakehouse.formats.delta.check_crc import checksum_flaws
 from lakehouse.formats.delta.check_log import gaps
 from lakehouse.formats.delta.check_state import Facts, LogState
-from lakehouse.formats.delta.check_stats import ColumnTypes, column_types, statistics_of, stats_flaws
+from lakehouse.formats.delta.check_stats import ColumnTypes, column_types, statistics_of, stats_flaws, type_flaws
 from lakehouse.formats.delta.live import AddFile, live_files
 from lakehouse.formats.delta.log import LOG
 from lakehouse.formats.delta.present import present
@@ -100,7 +100,8 @@ def _file(store: Store, add: AddFile, types: ColumnTypes, deep: bool) -> list[Fl
     rows = statistics.get("numRecords")
 
     def agrees(footer: Footer) -> Iterator[Flaw]:
-        return stats_flaws(add, statistics, types, footer)
+        yield from type_flaws(add, types, footer)
+        yield from stats_flaws(add, statistics, types, footer)
 
     return data_file(store, add.path, add.size, rows=rows if isinstance(rows, int) else None, deep=deep, agrees=agrees)
 

@@ -15,8 +15,9 @@ from typing import Any
 from lakehouse.formats.delta.live import AddFile
 from lakehouse.reading.examine import Flaw
 from lakehouse.reading.footer import Footer, LeafFacts
+from lakehouse.reading.held_types import can_hold
 
-__all__ = ["ColumnTypes", "column_types", "statistics_of", "stats_flaws"]
+__all__ = ["ColumnTypes", "column_types", "statistics_of", "stats_flaws", "type_flaws"]
 
 ColumnTypes = Mapping[str, str]
 """By the physical path of a leaf inside of structs only, dots between: its primitive type."""
@@ -68,6 +69,14 @@ def stats_flaws(add: AddFile, statistics: Mapping[str, Any], types: ColumnTypes,
         if message := _differs(leaf, kind, lower.get(leaf.name), upper.get(leaf.name), wide):
             yield _flaw(add, message)
             return
+
+
+def type_flaws(add: AddFile, types: ColumnTypes, footer: Footer) -> Iterator[Flaw]:
+    """The columns of the file that cannot be read as the table's. Kind: ``schema``."""
+    for leaf in footer.leaves:
+        kind = types.get(leaf.name)
+        if kind is not None and not can_hold(leaf.kind, kind):
+            yield Flaw("schema", add.path, f"holds {leaf.name} as {leaf.kind}, which cannot be read as the table's {kind}")
 
 
 def _flaw(add: AddFile, message: str) -> Flaw:

@@ -19,6 +19,7 @@ from lakehouse.formats.iceberg.partitioning import PartitionSpec
 from lakehouse.reading.examine import Examination, Flaw
 from lakehouse.reading.examined import data_file, object_size
 from lakehouse.reading.footer import Footer, LeafFacts
+from lakehouse.reading.held_types import can_hold
 from lakehouse.reading.task import FileFormat
 from lakehouse.store import Store
 
@@ -79,6 +80,10 @@ class Files:
 
     def _differences(self, entry: DataFile, footer: Footer, leaves: Mapping[int, LeafFacts]) -> Iterator[Said]:
         yield from self._ids(entry, footer)
+        for number, leaf in leaves.items():
+            column = self.columns.get(number)
+            if column is not None and not can_hold(leaf.kind, column.type):
+                yield "schema", f"holds {column.name} as {leaf.kind}, which cannot be read as the table's {column.type}"
         starts = footer.row_groups
         strange = [offset for offset in entry.split_offsets if offset not in starts] if starts else []
         if strange:
