@@ -217,6 +217,7 @@ DAMAGES: dict[str, Damage] = {
     "a column has another type": Damage(
         MAPPED,
         schema_edited(('"name": "price", "type": "double"', '"name": "price", "type": "string"')),
+        check=("schema", "part-*.parquet"),
         refused="parquet: column 'price': the file holds double",
     ),
     "a checkpoint has another size of a file": Damage(

@@ -91,12 +91,20 @@ def delete_file(path: str, table_of: Callable[[pa.Table], pa.Table], number: int
     """Write a delete file of the newest snapshots anew, right in itself, and state its size."""
 
     def inflict(table: Path) -> str:
-        before = pq.ParquetFile(table / path).read()
-        pq.write_table(table_of(before).cast(before.schema), table / path)
+        pq.write_table(table_of(pq.ParquetFile(table / path).read()), table / path)
         entry(DELETES, number, file_size_in_bytes=(table / path).stat().st_size)(table)
         return path
 
     return inflict
+
+
+def with_other_id(rows: pa.Table) -> pa.Table:
+    """The second column has an id that readers do not look for."""
+    return rows.cast(rows.schema.set(1, rows.schema.field(1).with_metadata({"PARQUET:field_id": "2147483544"})))
+
+
+def other_values(at: int, values: pa.Array) -> Callable[[pa.Table], pa.Table]:
+    return lambda rows: rows.set_column(at, rows.schema.field(at), values)
 
 
 def other_vector(table: Path) -> str:
@@ -134,6 +142,12 @@ DAMAGES: dict[str, Damage] = {
     "a bit flips in a vector of a Puffin file": Damage(V3, bit(VECTOR, 40), check="vector", rows=(VECTOR,)),
     "a bit flips in the footer of a Puffin file": Damage(V3, bit(VECTOR, -12), check="unreadable"),
     "a bit flips in statistics": Damage(V3, bit(STATISTICS, -1), check="unreadable"),
+    "a bit flips in the type of a column": Damage(
+        V2, flipped(ROOT, b'"type":"strin'), check="metadata", refused="column 'name' cannot be read: .* of the type 'strinf'"
+    ),
+    "a bit flips in the schema of a metadata file": Damage(
+        V2, flipped(ROOT, b'"require'), check="metadata", rows=("cannot be read at the target: .*its schema cannot be read",)
+    ),
     # what is cut, gone, or in another's place
     "a metadata file is cut": Damage(V2, cut(ROOT), check="unreadable"),
     "a manifest list is cut": Damage(V2, cut(LISTS[0]), check="unreadable"),
@@ -237,7 +251,10 @@ DAMAGES: dict[str, Damage] = {
     ),
     "two columns exchange their ids": Damage(V2, schema(ids_exchanged), rows=("values differ in name, note",)),
     "a column of an Iceberg table has another type": Damage(
-        V2, schema(lambda fields: fields[0].update(type="string")), refused="parquet: column 'id': the file holds int64"
+        V2,
+        schema(lambda fields: fields[0].update(type="string")),
+        check=("schema", DATA[0]),
+        refused="parquet: column 'id': the file holds int64",
     ),
     "a default for older files is changed": Damage(
         V3,
@@ -264,12 +281,15 @@ DAMAGES: dict[str, Damage] = {
     # rows
     "a position delete deletes another row": Damage(
         V2,
-        delete_file(POSITIONS, lambda rows: rows.set_column(1, "pos", pa.array([3, 8], pa.int64())), 0),
+        delete_file(POSITIONS, other_values(1, pa.array([3, 8], pa.int64())), 0),
         rows=("77 at the target", f"{DATA[0]}: its rows differ"),
+    ),
+    "a position delete file gives its positions another id": Damage(
+        V2, delete_file(POSITIONS, with_other_id, 0), check="unreadable", rows=(f"{POSITIONS}: lacks the column 'pos'",)
     ),
     "an equality delete deletes another row": Damage(
         V2,
-        delete_file(EQUAL, lambda rows: rows.set_column(0, "id", pa.array([106], pa.int64())), 1),
+        delete_file(EQUAL, other_values(0, pa.array([106], pa.int64())), 1),
         rows=("77 at the target", f"{DATA[1]}: its rows differ"),
     ),
     "a vector deletes as many other rows": Damage(V3, other_vector, rows=("76 at the target", f"{DATA[0]}: its rows differ")),
