@@ -22,10 +22,19 @@ from lakehouse.errors import Config, Conflict, NotFound, Unsupported
 from lakehouse.formats.iceberg.root import FOLDER, HINT, metadata_listing, number_of, parse_metadata
 from lakehouse.locations import canonical
 from lakehouse.settings import CatalogSettings, Settings, StoreSettings
-from lakehouse.store import Store
+from lakehouse.store import ObjectInfo, Store
 from lakehouse.url import Url, parse
 
-__all__ = ["StorageCatalog", "StorageTable", "advance_hint", "current_root", "open_storage", "root_path"]
+__all__ = [
+    "StorageCatalog",
+    "StorageTable",
+    "advance_hint",
+    "current_root",
+    "following",
+    "newest_from",
+    "open_storage",
+    "root_path",
+]
 
 _ROOT_NAME = re.compile(r"v(\d+)(?:\.gz)?\.metadata\.json(?:\.gz)?")
 _UNFIT = re.compile(r"[/\\\x00-\x1f\x7f]|^\.{1,2}$|\.$|^_lake$")
@@ -162,8 +171,8 @@ class StorageTable:
     def __init__(self, store: Store, name: str) -> None:
         self._store, self._name = store, name
 
-    def put(self, number: int, data: bytes) -> str:
-        """Put the metadata file of that number, and the hint; the path. This is the commit: of several writers one can.
+    def put(self, number: int, data: bytes) -> ObjectInfo:
+        """Put the metadata file of that number, and the hint. This is the commit: of several writers one can.
 
         Raises `Conflict` where it is there already, `Unsupported` where a store cannot tell. A lost reply is settled by reading
         back (`lakehouse.retry`).
@@ -173,9 +182,9 @@ class StorageTable:
                 f"{self._name}: {self._store.url} has no conditional put, so one of two writers would erase the other's commit; "
                 "use a store that has it, or a catalog of another type"
             )
-        self._store.put(root_path(number), data, size=len(data), if_absent=True)
+        info = self._store.put(root_path(number), data, size=len(data), if_absent=True)
         advance_hint(self._store, number)
-        return root_path(number)
+        return info
 
     def swap(self, expected: str, metadata: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """Put ``metadata`` as the file after the one at the address ``expected``; its path, and its content.
@@ -187,13 +196,14 @@ class StorageTable:
         if found is None or path is None or number is None or number > found[0]:
             raise self._moved(found, expected)
         try:
-            made = _following(metadata, f"{store.url}/{path}", _read(store, path))
+            made = following(metadata, f"{store.url}/{path}", _read(store, path))
         except NotFound:
             raise self._moved(found, expected) from None
         data, root = _encoded(made), root_path(number + 1)
         if found[0] == number:
             try:
-                return self.put(number + 1, data), made
+                self.put(number + 1, data)
+                return root, made
             except Conflict:
                 found = current_root(store)
         if not _holds(store, root, data):
@@ -244,16 +254,31 @@ def advance_hint(store: Store, number: int) -> None:
     """
     wanted = number
     for _ in range(_HINT_TRIES):
-        if _hinted(store) < wanted:
+        if hinted(store) < wanted:
             text = str(wanted).encode()
             store.put(HINT, text, size=len(text))
-        newest = max(_numbered(store), default=wanted)
-        if newest <= wanted and _hinted(store) >= wanted:
+        newest = newest_from(store, wanted)
+        if newest == wanted and hinted(store) >= wanted:
             return
-        wanted = max(wanted, newest)
+        wanted = newest
 
 
-def _hinted(store: Store) -> int:
+def newest_from(store: Store, number: int) -> int:
+    """The number of the newest ``v<N>.metadata.json``, counted upwards from ``number``, which is there."""
+    while _is_there(store, root_path(number + 1)):
+        number += 1
+    return number
+
+
+def _is_there(store: Store, path: str) -> bool:
+    try:
+        store.head(path)
+    except NotFound:
+        return False
+    return True
+
+
+def hinted(store: Store) -> int:
     """The number in the hint; 0 where there is none, or none that is a number."""
     try:
         text = store.get(HINT).strip()
@@ -310,7 +335,7 @@ def _plain(data: bytes, metadata: Mapping[str, Any]) -> bytes:
     return _encoded(metadata) if data[:2] == b"\x1f\x8b" else data
 
 
-def _following(metadata: Mapping[str, Any], address: str, base: Mapping[str, Any]) -> dict[str, Any]:
+def following(metadata: Mapping[str, Any], address: str, base: Mapping[str, Any]) -> dict[str, Any]:
     """``metadata`` with the log of ``base``, which stands at ``address``, and that file at its end. As many are kept as the
     table's properties say.
     """

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from lakehouse.writing.delta_checkpoint import write_checkpoint
 from lakehouse.writing.local_files import Chunks
 from lakehouse.writing.rows import in_portions
 from lakehouse.writing.schemas import delta_schema
+from lakehouse.writing.turns import turn_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,9 +86,9 @@ def create(store: Store, schema: pa.Schema, partition_by: Sequence[str] = ()) ->
 def append(store: Store, rows: Callable[[pa.Schema], pa.RecordBatchReader]) -> None:
     """Add the rows that ``rows`` gives for the table's schema, in one commit; no rows make none.
 
-    Raises `Conflict` where the table's schema or protocol was changed meanwhile or two hundred tries were lost, `Unsupported` for
-    a table that cannot be written rightly, `Config` for a row that breaks a constraint, `Transfer` where it is not known whether
-    the commit arrived.
+    Raises `Conflict` where the table's schema or protocol was changed meanwhile or ten minutes of tries were lost, `Unsupported`
+    for a table that cannot be written rightly, `Config` for a row that breaks a constraint, `Transfer` where it is not known
+    whether the commit arrived.
     """
     with _Writer(store) as writer:
         writer.write(rows, replace=False)
@@ -98,13 +100,26 @@ def overwrite(store: Store, rows: Callable[[pa.Schema], pa.RecordBatchReader]) -
         writer.write(rows, replace=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What a writer knows of a log when it has committed: the commit ``number`` is ``data``, and none after ``since`` up to it
+    changes the table's schema, properties or protocol.
+    """
+
+    since: int
+    number: int
+    data: bytes
+
+
 class _Writer:
     """One write to one table; ``schema`` is what its rows must have."""
 
     def __init__(self, store: Store) -> None:
+        self.turn = turn_at(store.url, _Left)
         self.store, self.version = store, DeltaFormat().pin(store)
         _refuse_unfit(store.url, self.version)
         _require_conditional_put(store)
+        self.since = self.version.number  # no commit after it that is known changes the schema
         self.put_files = list[str]()
         self.in_doubt = False
 
@@ -158,18 +173,26 @@ class _Writer:
         file.unlink()
 
     def _commit(self, adds: list[dict[str, Any]], *, replace: bool) -> None:
-        number = self.version.number + 1
+        with self.turn:
+            number = self._committed(adds, replace=replace)
+        write_checkpoint(self.store, number, _configuration(self.version))
+
+    def _committed(self, adds: list[dict[str, Any]], *, replace: bool) -> int:
+        """The number of the commit, which is made in this process's turn."""
+        number = self._go_on(self.version.number + 1, replace=replace)
         for last in attempts():
             data = _commit_bytes(self._actions(number, adds, replace=replace))
             self.in_doubt = True
             try:
                 _put(self.store, number, data)
-                write_checkpoint(self.store, number, _configuration(self.version))
-                return
             except Conflict:
                 if last:
                     raise
-            number = self._go_on(number, replace=replace)
+                number = self._go_on(number, replace=replace)
+            else:
+                self.turn.left = _Left(self.since, number, data)
+                break
+        return number
 
     def _actions(self, number: int, adds: list[dict[str, Any]], *, replace: bool) -> list[dict[str, Any]]:
         removes = []
@@ -188,8 +211,11 @@ class _Writer:
     def _go_on(self, number: int, *, replace: bool) -> int:
         """The number after those that other writers took, from ``number`` on, if what they did leaves our data files fit.
 
-        Only their commits are read: an append needs to know no more of them.
+        Only their commits are read, and not those that the writer before us knew: an append needs to know no more of them.
         """
+        left = self.turn.left
+        if left is not None and left.since < number <= left.number and _get(self.store, left.number) == left.data:
+            number, self.since = left.number + 1, min(self.since, left.since)
         while (data := _get(self.store, number)) is not None:
             changed = {kind for kind, _ in actions_of(f"{self.store.url}: commit {number}", data)} & {"metaData", "protocol"}
             if changed:
@@ -198,9 +224,8 @@ class _Writer:
                     f"{number}); nothing was written, run again"
                 )
             number += 1
-        if replace:
-            self.version = DeltaFormat().pin(self.store)
-            return self.version.number + 1
+        if replace and self.version.number != number - 1:
+            self.version = DeltaFormat().pin(self.store, str(number - 1))
         return number
 
     def _remove(self) -> None:

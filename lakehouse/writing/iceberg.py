@@ -1,4 +1,4 @@
-"""Writing Iceberg tables: pyiceberg makes manifests, the data files and the commit are ours.
+"""Writing Iceberg tables: pyiceberg encodes manifests, the data files and the commit are ours.
 
 A commit is a new metadata file that follows the newest: put if nothing is there (`lakehouse.storage_catalog`), or swapped in a
 catalog. When another writer was faster, manifests are made anew on top of what it left, with the same data files: no data is
@@ -8,26 +8,24 @@ written twice and no append is lost. What the metadata says besides stays as it 
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lakehouse.catalog import Catalog
-from lakehouse.errors import Config, Conflict, LakeError, NotFound, Transfer, Unsupported
-from lakehouse.formats.iceberg.root import FOLDER, first_of_catalogs, metadata_listing, number_of, parse_metadata
+from lakehouse.errors import Config, Conflict, LakeError, Transfer, Unsupported
 from lakehouse.locations import canonical
-from lakehouse.storage_catalog import StorageTable, current_root
-from lakehouse.store import Store
 from lakehouse.writing.attempts import attempts
+from lakehouse.writing.iceberg_places import ByPath, IcebergTable, InCatalog, Place, written_to
 from lakehouse.writing.rows import in_portions
 from lakehouse.writing.schemas import iceberg_schema
+from lakehouse.writing.turns import turn_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table, Transaction
+    from pyiceberg.table.metadata import TableMetadata
 
     from lakehouse.writing.iceberg_files import StoreFiles
 
@@ -43,108 +41,11 @@ _CHANGED = (
 
 
 @dataclass(frozen=True, slots=True)
-class IcebergTable:
-    """The newest state of a table: ``address`` of its metadata file, and what that says."""
+class _Left:
+    """What a writer knows of a table when it has committed: its state, and the content of its newest manifest list."""
 
-    address: str
-    metadata: dict[str, Any]
-
-    @property
-    def location(self) -> str:
-        """Where the table says that it lies."""
-        return str(self.metadata.get("location", "")).rstrip("/")
-
-    def has_snapshot(self, number: int) -> bool:
-        """Whether a commit of that snapshot is in its history."""
-        return any(raw.get("snapshot-id") == number for raw in self.metadata.get("snapshots") or ())
-
-
-@dataclass(frozen=True, slots=True)
-class ByPath:
-    """The table in the folder ``store``, whose root is the newest ``v<N>.metadata.json``."""
-
-    store: Store
-
-    def __str__(self) -> str:
-        return self.store.url
-
-    def load(self) -> IcebergTable:
-        """Its newest state. Raises `NotFound` where no table lies, `Unsupported` for one whose commits a catalog keeps."""
-        found = current_root(self.store)
-        taken = [name for name in first_of_catalogs(self.store) if found is None or (number_of(name) or 0) > found[0]]
-        if taken or (found is None and metadata_listing(self.store)):
-            raise Unsupported(
-                f"{self}: a catalog keeps this table's commits, as its metadata files without a plain number say; write to it by "
-                "that catalog, as NAME:namespace.table"
-            )
-        if found is None:
-            raise NotFound(f"{self}: no Iceberg table here; make one with create_dataset")
-        return IcebergTable(f"{self.store.url}/{found[1]}", parse_metadata(self.store.get(found[1]), f"{self}/{found[1]}"))
-
-    def exists(self) -> bool:
-        """Whether any metadata lies here."""
-        return bool(metadata_listing(self.store))
-
-    def create(self, metadata: Mapping[str, Any]) -> None:
-        """Make the table. Raises `Conflict` where one is there."""
-        StorageTable(self.store, str(self)).put(1, _encoded(metadata))
-
-    def swap(self, base: IcebergTable, metadata: dict[str, Any]) -> None:
-        """Make ``metadata`` the newest, if ``base`` still is. Raises `Conflict`."""
-        StorageTable(self.store, str(self)).swap(base.address, metadata)
-
-
-@dataclass(frozen=True, slots=True)
-class InCatalog:
-    """The table ``identifier`` of ``catalog``, which lies in ``store``."""
-
-    catalog: Catalog
-    identifier: str
-    store: Store
-
-    def __str__(self) -> str:
-        return f"{self.catalog.name}:{self.identifier}"
-
-    def load(self) -> IcebergTable:
-        """Its newest state. Raises `NotFound` where the catalog has no such table."""
-        record = self.catalog.load(self.identifier)
-        if record is None:
-            raise NotFound(f"{self}: the catalog has no such table; make one with create_dataset")
-        stated, folder = canonical(record.metadata_location), canonical(self.store.url)
-        if not stated.startswith(f"{folder}/"):
-            raise Unsupported(
-                f"{self}: its metadata {record.metadata_location} lies outside {self.store.url}: it is not written to"
-            )
-        data = self.store.get(stated[len(folder) + 1 :])
-        return IcebergTable(record.metadata_location, parse_metadata(data, record.metadata_location))
-
-    def exists(self) -> bool:
-        """Whether the catalog has such a table."""
-        return self.catalog.load(self.identifier) is not None
-
-    def create(self, metadata: Mapping[str, Any]) -> None:
-        """Make the table. Raises `Conflict` where one is there."""
-        self.catalog.register(self.identifier, self._put(0, metadata))
-
-    def swap(self, base: IcebergTable, metadata: dict[str, Any]) -> None:
-        """Make ``metadata`` the newest, if ``base`` still is. Raises `Conflict`."""
-        address = base.address
-        if self.catalog.swaps == "swap":
-            address = self._put((number_of(base.address.rpartition("/")[2]) or 0) + 1, metadata)
-        try:
-            self.catalog.swap(self.identifier, base.address, address, metadata)
-        except Conflict:
-            if address != base.address:
-                self.store.delete(canonical(address)[len(canonical(self.store.url)) + 1 :])
-            raise
-
-    def _put(self, number: int, metadata: Mapping[str, Any]) -> str:
-        path, data = f"{FOLDER}/{number:05d}-{uuid.uuid4()}.metadata.json", _encoded(metadata)
-        self.store.put(path, data, size=len(data), if_absent=True)
-        return f"{self.store.url}/{path}"
-
-
-Place = ByPath | InCatalog
+    table: IcebergTable
+    manifest_list: bytes
 
 
 def create(place: Place, schema: pa.Schema, partition_by: Sequence[str] = ()) -> None:
@@ -180,8 +81,8 @@ def create(place: Place, schema: pa.Schema, partition_by: Sequence[str] = ()) ->
 def append(place: Place, rows: Callable[[pa.Schema], pa.RecordBatchReader]) -> None:
     """Add the rows that ``rows`` gives for the table's schema, in one commit; no rows make none.
 
-    Raises `Conflict` where the table's schema or partitioning was changed meanwhile or two hundred tries were lost, `Unsupported`
-    for a table that cannot be written rightly, `Transfer` where it is not known whether the commit arrived.
+    Raises `Conflict` where the table's schema or partitioning was changed meanwhile or ten minutes of tries were lost,
+    `Unsupported` for a table that cannot be written rightly, `Transfer` where it is not known whether the commit arrived.
     """
     _Writer(place).write(rows, replace=False)
 
@@ -194,23 +95,29 @@ def overwrite(place: Place, rows: Callable[[pa.Schema], pa.RecordBatchReader]) -
 class _Writer:
     """One write to one table."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, stated: Place) -> None:
         from lakehouse.writing.iceberg_files import StoreFiles
 
-        self.place, self.base = place, place.load()
+        place = written_to(stated)
+        self.turn = turn_at(place.store.url, _Left)
+        left = self.turn.left
+        self.place, self.base = place, place.newest(left.table if left is not None else None)
         self.snapshot: int | None = None
         self.in_doubt = False  # whether a commit was sent that may have arrived
         _refuse_unfit(place, self.base)
         self.files: StoreFiles = StoreFiles(place.store, self.base.location)
         with _translated(str(place)):
-            self.schema: pa.Schema = self._table(self.base).schema().as_arrow()
+            self.definition: TableMetadata = _definition(self.base.metadata)
+            self.schema: pa.Schema = self.definition.schema().as_arrow()
 
     def write(self, rows: Callable[[pa.Schema], pa.RecordBatchReader], *, replace: bool) -> None:
         """Data files first, then the commit, again and again until it is made. What is known to be in vain is removed."""
         try:
             made = self._data_files(rows(self.schema))
             if made or replace:
-                self._commit(made, replace=replace)
+                stage = self._replacing(made) if replace else self._appending(made)
+                with self.turn:
+                    self._commit(stage)
         except BaseException as error:
             if not self.in_doubt or isinstance(error, Conflict):
                 self._remove(self.files.written)
@@ -220,23 +127,25 @@ class _Writer:
         from lakehouse.writing.iceberg_data import DataFiles
 
         with _translated(str(self.place)):
-            writer = DataFiles(self._table(self.base).metadata, self.files)
+            writer = DataFiles(self.definition, self.files)
         made = list[Any]()
         for portion in in_portions(rows, _PORTION_BYTES):
             with _translated(str(self.place)):
                 made += writer.of(portion)
         return made
 
-    def _commit(self, files: list[DataFile], *, replace: bool) -> None:
+    def _commit(self, stage: Callable[[], None]) -> None:
+        """Try until it is done. It is done in this process's turn."""
+        left = self.turn.left
+        self._go_on_from(self.place.newest(left.table if left is not None else self.base))
         for last in attempts():
             before = len(self.files.written)
-            table = self._table(self.base)
             try:
                 with _translated(str(self.place)):
-                    self._stage(table, files, replace=replace)
+                    stage()
                 return
             except (Conflict, Transfer) as error:
-                found = self.place.load()
+                found = self.place.newest(self.base)
                 if self.snapshot is not None and found.has_snapshot(self.snapshot):
                     return  # it was done, and its reply was lost
                 if last or isinstance(error, Transfer):
@@ -245,15 +154,35 @@ class _Writer:
             del self.files.written[before:]
             self._go_on_from(found)
 
-    def _stage(self, table: Table, files: list[DataFile], *, replace: bool) -> None:
-        """One try: manifests, the list, and the commit, by way of `_Committer`."""
-        transaction = table.transaction()
-        producer = _replacing(transaction, self.files) if replace else transaction.update_snapshot().fast_append()
-        with producer as snapshot:
-            for file in files:
-                snapshot.append_data_file(file)
-        self.snapshot, self.in_doubt = snapshot.snapshot_id, True
-        transaction.commit_transaction()
+    def _appending(self, data_files: list[DataFile]) -> Callable[[], None]:
+        """One try to append: the list, and the commit. The manifest is there already."""
+        from lakehouse.writing.iceberg_append import Appending
+
+        with _translated(str(self.place)):
+            append = Appending(self.definition, self.files, data_files)
+
+        def stage() -> None:
+            left = self.turn.left
+            known = left.manifest_list if left is not None and left.table is self.base else None
+            made = append.on(self.base.metadata, known)
+            self.snapshot, self.in_doubt = append.snapshot_id, True
+            now = self.place.swap(self.base, made.metadata)
+            self.turn.left = None if now is None else _Left(now, made.manifest_list)
+
+        return stage
+
+    def _replacing(self, data_files: list[DataFile]) -> Callable[[], None]:
+        """One try to overwrite: manifests, the list, and the commit, by way of `_Committer`."""
+
+        def stage() -> None:
+            transaction = self._table(self.base).transaction()
+            with _replacing(transaction, self.files) as snapshot:
+                for file in data_files:
+                    snapshot.append_data_file(file)
+            self.snapshot, self.in_doubt, self.turn.left = snapshot.snapshot_id, True, None
+            transaction.commit_transaction()
+
+        return stage
 
     def _go_on_from(self, found: IcebergTable) -> None:
         """Take the state that another writer left, if our data files fit it still."""
@@ -372,13 +301,24 @@ def _edited(base: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, "refs": refs} if refs is not None else kept
 
 
+def _definition(metadata: Mapping[str, Any]) -> TableMetadata:
+    """The table's schema, partitioning and properties, without its history: pyiceberg takes long to read that."""
+    from pyiceberg.table.metadata import TableMetadataUtil
+
+    history: dict[str, Any] = {
+        "snapshots": [],
+        "snapshot-log": [],
+        "metadata-log": [],
+        "refs": {},
+        "statistics": [],
+        "partition-statistics": [],
+    }
+    return TableMetadataUtil.parse_obj({**metadata, **history, "current-snapshot-id": None})
+
+
 def _as_json(metadata: Any) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(metadata.model_dump_json())
     return found
-
-
-def _encoded(metadata: Mapping[str, Any]) -> bytes:
-    return json.dumps(metadata, ensure_ascii=False).encode()
 
 
 @contextmanager

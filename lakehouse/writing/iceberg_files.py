@@ -11,7 +11,7 @@ from lakehouse.errors import NotFound, Unsupported
 from lakehouse.locations import canonical
 from lakehouse.store import Store
 
-__all__ = ["StoreFiles"]
+__all__ = ["HeldFile", "StoreFiles"]
 
 
 class StoreFiles(FileIO):
@@ -94,6 +94,15 @@ class _Output(OutputFile):
         """Everything was written."""
         self._files.put(self.location, data)
         self._size = len(data)
+
+
+class HeldFile(_Output):
+    """One file that is put nowhere: its bytes are ``data`` when it is whole."""
+
+    data = b""
+
+    def arrived(self, data: bytes) -> None:
+        self.data, self._size = data, len(data)
 
 
 class _Whole(io.BytesIO):
