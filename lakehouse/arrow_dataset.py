@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from lakehouse.errors import LakeError, Unsupported
+from lakehouse.errors import Unsupported
 
 if TYPE_CHECKING:
     from lakehouse.scan import Scan
@@ -22,11 +22,11 @@ __all__ = ["ScanDataset"]
 
 
 class ScanDataset(ds.Dataset):  # type: ignore[misc]
-    """``failure``: the error that ended the last read; engines tell it by its text only."""
+    """``failure``: the error that ended the last read; engines tell it by its text only, some with a traceback around it."""
 
     def __init__(self, scan: Scan) -> None:
         self._scan = scan
-        self.failure: LakeError | None = None
+        self.failure: Exception | None = None
 
     @property
     def schema(self) -> pa.Schema:
@@ -82,7 +82,7 @@ class _ScanScanner(ds.Scanner):  # type: ignore[misc]
     def to_batches(self) -> Iterator[pa.RecordBatch]:
         try:
             yield from self._scan.to_batches()
-        except LakeError as error:
+        except Exception as error:
             self._dataset.failure = error
             raise
 

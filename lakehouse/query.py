@@ -157,24 +157,31 @@ class Query(Rows):
 
 @contextmanager
 def _said(duckdb: Any, datasets: Mapping[str, ScanDataset]) -> Iterator[None]:
-    """Say what DuckDB says as an error of ours: why a table could not be read, if that is it, else what the query lacks."""
+    """Say what DuckDB says as an error of ours: why a table could not be read, if that is it, else what the query lacks.
+
+    What fails while batches are taken comes through Arrow, as an error of Arrow's with DuckDB's text.
+    """
+    import pyarrow as pa
+
     try:
         yield
-    except duckdb.Error as error:
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
         for dataset in datasets.values():
             if dataset.failure is not None:
                 raise dataset.failure from None
-        raise _translated(duckdb, error) from error
+        raise _translated(str(error).strip()) from error
 
 
-def _translated(duckdb: Any, error: Exception) -> LakeError:
-    said = str(error).strip()
-    if isinstance(error, duckdb.PermissionException):
-        return Unsupported(f"sql: {said.splitlines()[0]}; tables are named by their places, and nothing else is read")
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return Config(f"sql: the query needs more memory than it may take ({said.splitlines()[0]}); give it more")
-    if isinstance(error, duckdb.NotImplementedException):
-        return Unsupported(f"sql: {said}")
-    if isinstance(error, duckdb.CatalogException) and "Table with name" in said:
-        return NotFound(f"sql: {said}")
+def _translated(said: str) -> LakeError:
+    """By the words with which each of DuckDB's errors begins."""
+    kind, _, what = said.partition(": ")
+    match kind:
+        case "Permission Error":
+            return Unsupported(f"sql: {said.splitlines()[0]}; tables are named by their places, and nothing else is read")
+        case "Out of Memory Error":
+            return Config(f"sql: the query needs more memory than it may take ({said.splitlines()[0]}); give it more")
+        case "Not implemented Error":
+            return Unsupported(f"sql: {said}")
+        case "Catalog Error" if what.startswith("Table with name"):
+            return NotFound(f"sql: {said}")
     return Config(f"sql: {said}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 
 from lakehouse.config import DatasetSettings, Settings, StoreSettings
 from lakehouse.errors import Config, LakeError, NotFound, Unsupported
-from lakehouse.query import sql
+from lakehouse.query import Query, sql
 from lakehouse.tables import open_table
 from tests.conditions import conditions, tables
 
@@ -127,6 +128,42 @@ def test_an_error_while_rows_are_read_is_the_reader_s_own(tmp_path: Path) -> Non
     (tmp_path / "t" / "x.parquet").unlink()
     with pytest.raises(NotFound, match=r"t/x.parquet"):
         query.to_arrow()
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        lambda query: query.to_arrow(),
+        lambda query: list(query),
+        lambda query: list(query.to_reader()),
+        lambda query: query.to_pandas(),
+        lambda query: query.to_polars(),
+    ],
+)
+def test_a_damaged_file_is_the_reader_s_own_error_while_rows_stream(tmp_path: Path, taken: Callable[[Query], Any]) -> None:
+    place = write(tmp_path / "t", {"text": ["some text"] * 10})
+    write(tmp_path / "t", {"text": [f"{number} in a file to be damaged" for number in range(1000)]}, "y.parquet")
+    file = tmp_path / "t" / "y.parquet"
+    data = bytearray(file.read_bytes())
+    data[100:2000] = bytes(byte ^ 0xFF for byte in data[100:2000])
+    file.write_bytes(data)
+    query = sql(f"SELECT * FROM '{place}'")
+    with pytest.raises(NotFound, match="y.parquet") as raised:
+        taken(query)
+    assert "Traceback" not in str(raised.value)
+
+
+def test_what_a_value_lacks_is_an_error_of_the_query_while_rows_stream() -> None:
+    late = "SELECT CASE WHEN range < 300000 THEN '1' ELSE 'x' END::INT AS n FROM range(400000)"
+    rows = iter(sql(late))
+    assert next(rows).num_rows > 0
+    with pytest.raises(Config, match="Could not convert string 'x'"):
+        list(rows)
+
+
+def test_a_query_that_needs_more_memory_than_it_may_take_says_so() -> None:
+    with pytest.raises(Config, match="give it more"):
+        answer("SELECT list(range) AS l FROM range(100000000)", memory="128M")
 
 
 def test_a_column_that_duckdb_cannot_have_is_refused_by_name(tmp_path: Path) -> None:

@@ -102,6 +102,20 @@ def test_a_parquet_file_is_there_whole_or_not_at_all(lake: Lake, orders: Path) -
     assert lake("query", "SELECT 1 AS a, 2 AS a", "--parquet", "out.parquet").exit_code == 2
 
 
+@pytest.mark.parametrize("how", [[], ["--csv"], ["--json"], ["--parquet", "out.parquet"]])
+def test_a_damaged_file_is_named_however_rows_are_put_out(lake: Lake, orders: Path, how: list[str]) -> None:
+    file = orders / "y.parquet"
+    pq.write_table(pa.table({"text": [f"{number} in a file to be damaged" for number in range(1000)]}), file)
+    data = bytearray(file.read_bytes())
+    data[100:2000] = bytes(byte ^ 0xFF for byte in data[100:2000])
+    file.write_bytes(data)
+    ran = lake("query", "SELECT text FROM 'orders'", *how)
+    assert ran.exit_code == 3
+    assert "y.parquet" in ran.stderr
+    assert "Traceback" not in ran.stderr + ran.stdout
+    assert sorted(os.listdir(lake.folder)) == ["orders"]
+
+
 def test_only_so_many_rows_are_computed_as_are_wanted(lake: Lake) -> None:
     endless = "SELECT range AS n FROM range(1000000000000)"
     assert lake("query", endless, "--limit", "2").stdout == "n\n0\n1\n"
