@@ -214,7 +214,7 @@ class _Writer:
         Only their commits are read, and not those that the writer before us knew: an append needs to know no more of them.
         """
         left = self.turn.left
-        if left is not None and left.since < number <= left.number and _get(self.store, left.number) == left.data:
+        if left is not None and left.since < number <= left.number + 1 and _get(self.store, left.number) == left.data:
             number, self.since = left.number + 1, min(self.since, left.since)
         while (data := _get(self.store, number)) is not None:
             changed = {kind for kind, _ in actions_of(f"{self.store.url}: commit {number}", data)} & {"metaData", "protocol"}

@@ -47,7 +47,8 @@ class Appending:
         self._definition, self._files = definition, files
         self.snapshot_id, self._uuid, self._tries = uuid.uuid4().int & (2**63 - 1), uuid.uuid4(), 0
         self._locations = load_location_provider(definition.location, definition.properties)
-        self._compression: Any = definition.properties.get(_COMPRESSION, "gzip")
+        stated = definition.properties.get(_COMPRESSION, "gzip").lower()
+        self._compression: Any = "null" if stated == "uncompressed" else stated
         collector = SnapshotSummaryCollector(partition_summary_limit=int(definition.properties.get(_SUMMARY_LIMIT, 0)))
         for file in data_files:
             collector.add_file(file, schema=definition.schema(), partition_spec=definition.spec())

@@ -3,14 +3,10 @@
 An append puts one file for each partition (more for long streams); every row is checked, and every file is made on this machine,
 before the first is put. The listing is the table: a reader may see some of the files of an append before the others, and while
 a table is overwritten the new rows together with the old ones.
-
-``_common_metadata``, which readers of data pass over, keeps the columns of a table that was made here, in their order and with
-their types, and says which of them are folders.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 import uuid
@@ -24,6 +20,7 @@ from urllib.parse import quote
 from lakehouse.errors import Config, Conflict, LakeError, NotFound, Unsupported
 from lakehouse.formats.parquet import ParquetFormat
 from lakehouse.formats.parquet.hive import NULL, inferred_type, partitions_of
+from lakehouse.formats.parquet.layout import COLUMNS, Layout, as_file, stated_layout
 from lakehouse.formats.parquet.scan import data_files
 from lakehouse.reading.task import Point
 from lakehouse.store import Store
@@ -36,20 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["append", "create", "layout_of", "overwrite"]
 
-COLUMNS = "_common_metadata"
-_PARTITIONS = b"lake.partition_by"
 _PORTION_BYTES = 128 << 20
 _OPEN_FILES = 128
 _FILE_BYTES = 512 << 20
 _SUMMARY = "_metadata"
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The columns of a table, and which of them stand in the names of folders, outermost first."""
-
-    schema: pa.Schema
-    partition_by: tuple[str, ...] = ()
 
 
 def create(store: Store, schema: pa.Schema, partition_by: Sequence[str] = ()) -> None:
@@ -57,9 +44,6 @@ def create(store: Store, schema: pa.Schema, partition_by: Sequence[str] = ()) ->
 
     Raises `Conflict` where there are data files, `Config` for a column that is none, `Unsupported` for types that do not fit.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     if next(iter(store.list()), None) is not None:
         raise Conflict(f"{store.url}: there are objects already; nothing was changed")
     for name in partition_by:
@@ -68,11 +52,10 @@ def create(store: Store, schema: pa.Schema, partition_by: Sequence[str] = ()) ->
     if len(partition_by) >= len(schema):
         raise Config(f"{store.url}: not every column can be a folder; leave one for the files")
     stated = parquet_schema(schema, store.url, partition_by)
-    sink = pa.BufferOutputStream()
-    pq.write_metadata(stated.with_metadata({_PARTITIONS: json.dumps(list(partition_by)).encode()}), sink)
-    data = sink.getvalue().to_pybytes()
+    layout = Layout(stated, tuple(partition_by))
+    data = as_file(layout)
     store.put(COLUMNS, data, size=len(data), if_absent=True)
-    with _Files(store, Layout(stated, tuple(partition_by))) as files:
+    with _Files(store, layout) as files:
         files.write_empty()
         files.put()
 
@@ -83,16 +66,10 @@ def layout_of(store: Store) -> Layout:
     Raises `NotFound` where there is neither, `Unsupported` where files do not go together.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    try:
-        found = pq.read_schema(pa.BufferReader(store.get(COLUMNS)))
-    except NotFound:
-        found = None
-    except pa.ArrowException as error:
-        raise NotFound(f"{store.url}/{COLUMNS}: is damaged ({error})") from error
-    if found is not None and _PARTITIONS in (found.metadata or {}):
-        return Layout(found.remove_metadata(), tuple(json.loads(found.metadata[_PARTITIONS])))
+    stated = stated_layout(store)
+    if stated is not None:
+        return stated
     chosen = ParquetFormat()
     version = chosen.pin(store)
     plan = chosen.scan(store, version, Point())
