@@ -11,22 +11,25 @@ from lakehouse.formats.iceberg.single_value import from_avro, from_binary
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Range", "range_of", "value_of_bound"]
+__all__ = ["Range", "range_of", "tells_nulls", "value_of_bound"]
 
 Range = tuple[Any, Any]
 """The lowest and the highest value that the column can have; None: not known."""
 
 _TRUNCATE = re.compile(r"truncate\[\s*(\d+)\s*\]")
+_BUCKET = re.compile(r"bucket\[\s*\d+\s*\]")
 _UNITS = ("year", "month", "day", "hour")
 _PER_DAY = {"us": 86_400 * 10**6, "ns": 86_400 * 10**9}
 _UNKNOWN: Range = (None, None)
+_GREATEST = (2**31 - 1, 2**63 - 1)
+"""Of an int and of a long, which the column may have been when the value was made."""
 
 
 def range_of(transform: str, value: Any, kind: pa.DataType) -> Range:
     """The values of a column of the type ``kind`` that ``transform`` makes ``value`` of, as `single_value` has them.
 
-    ``value``: as a manifest holds it, not null. Nothing is known for buckets and transforms that nobody knows. Raises ValueError
-    for a value that the transform cannot make.
+    ``value``: as a manifest holds it, not null. Nothing is known for buckets and transforms that nobody knows, nor for integers
+    truncated at the end of their range. Raises ValueError for a value that the transform cannot make.
     """
     if transform == "identity":
         exact = from_avro(value, kind)
@@ -35,6 +38,11 @@ def range_of(transform: str, value: Any, kind: pa.DataType) -> Range:
         return _of_unit(transform, value, kind)
     width = _TRUNCATE.fullmatch(transform)
     return _UNKNOWN if width is None else _of_truncated(int(width[1]), from_avro(value, kind), kind)
+
+
+def tells_nulls(transform: str) -> bool:
+    """Whether it gives null for null and for nothing else, as all of the specification but void; of others nothing is known."""
+    return transform in ("identity", *_UNITS) or any(form.fullmatch(transform) is not None for form in (_TRUNCATE, _BUCKET))
 
 
 def value_of_bound(transform: str, raw: bytes, kind: pa.DataType) -> Any:
@@ -82,7 +90,10 @@ def _of_truncated(width: int, value: Any, kind: pa.DataType) -> Range:
         return value, value if len(value) < width else None
     if isinstance(value, Decimal):
         return value, value + Decimal(width - 1).scaleb(-kind.scale)
-    return value, min(value + width - 1, 2 ** (kind.bit_width - 1) - 1)
+    last = value + width - 1
+    if any(value <= greatest < last for greatest in _GREATEST):  # the lowest ones wrap: they are truncated to the highest
+        return _UNKNOWN
+    return value, last
 
 
 def _after(prefix: str) -> str | None:

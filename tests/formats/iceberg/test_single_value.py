@@ -180,6 +180,16 @@ def test_times_before_1970_may_have_been_rounded_towards_it() -> None:
     assert lower <= -1
 
 
+@pytest.mark.parametrize(("greatest", "kind"), [(2**31 - 1, pa.int32()), (2**31 - 1, pa.int64()), (2**63 - 1, pa.int64())])
+def test_nothing_is_known_of_integers_truncated_at_the_end_of_their_range(greatest: int, kind: pa.DataType) -> None:
+    """The reference implementation truncates the lowest integers to the highest, as its integers wrap."""
+    least = -greatest - 1
+    wrapped = least - least % 10 + 2 * (greatest + 1)
+    assert wrapped <= greatest
+    assert range_of("truncate[10]", wrapped, kind) == (None, None)
+    assert range_of("truncate[10]", wrapped - 10, kind) == (wrapped - 10, wrapped - 1)
+
+
 def test_nothing_is_known_of_buckets_void_and_transforms_to_come() -> None:
     for transform in ("bucket[16]", "void", "zorder[2]"):
         assert range_of(transform, 3, pa.int64()) == (None, None)
