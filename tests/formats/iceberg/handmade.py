@@ -122,6 +122,7 @@ class HandmadeTable:
         self.folder, self.number, self.sequence, self.files = folder, 0, 0, 0
         self.avro_types = dict(avro_types or {})
         self.manifests: list[Record] = []
+        self.parquet_options: dict[str, Any] = {"row_group_size": 4}
         self.metadata: Record = {
             "format-version": version,
             "table-uuid": "9c12d441-03fe-4693-9a96-a0705ddf69c1",
@@ -193,7 +194,10 @@ class HandmadeTable:
         return self._entry(path, 1, "puffin", partition, len(bitmap)) | place | others
 
     def commit(self, *entries: Entry, spec: int = 0, removed: Iterable[Entry] = (), branch: str = "main", **edits: Any) -> int:
-        """Add files, and remove others, in one snapshot; ``edits``: of the manifests' records in the list. Gives its id."""
+        """Add files, and remove others, in one snapshot; ``edits``: of the manifests' records in the list. Gives its id.
+
+        An entry is of the partition spec that it states under "spec", else of ``spec``.
+        """
         self.number += 1
         self.sequence += 1
         snapshot = 7_000_000_000_000_000_000 + self.number
@@ -202,9 +206,10 @@ class HandmadeTable:
             self._remove(gone, snapshot)
         for content in (0, 1):
             new = [each for each in entries if (each["content"] == 0) == (content == 0)]
-            if new:
-                records = [{"status": 1, "snapshot_id": snapshot, "data_file": each} for each in new]
-                self._add_manifest(records, content, spec, snapshot, edits)
+            for number in sorted({each.get("spec", spec) for each in new}):
+                chosen = [each for each in new if each.get("spec", spec) == number]
+                records = [{"status": 1, "snapshot_id": snapshot, "data_file": each} for each in chosen]
+                self._add_manifest(records, content, number, snapshot, edits)
         name = f"metadata/snap-{snapshot}.avro"
         (self.folder / name).write_bytes(_avro(_LIST, self.manifests, {}))
         at = self.metadata["last-updated-ms"] + 60_000
@@ -273,7 +278,7 @@ class HandmadeTable:
         elif file_format == "avro":
             (self.folder / path).write_bytes(_avro(_avro_schema(table.schema), table.to_pylist(), {}))
         else:
-            pq.write_table(table, self.folder / path, row_group_size=4)
+            pq.write_table(table, self.folder / path, **self.parquet_options)
         return self._entry(path, content, file_format, partition, table.num_rows) | others
 
     def _with_ids(self, table: pa.Table) -> pa.Table:
