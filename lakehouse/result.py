@@ -71,6 +71,11 @@ def _remarks(replica: Replica, receipt: Receipt) -> tuple[Finding, ...]:
     if receipt.lost_versions:
         gap = f"version(s) {receipt.lost_versions} were cleaned up at the source before they were carried"
         remarks.append(Finding("history", "", f"{gap}; the replica has a gap there"))
+    if gone := [record.point for record in receipt.rows if record.gone]:
+        which = f"{gone[0]} to {gone[-1]}" if len(gone) > 1 else gone[0]
+        remarks.append(
+            Finding("history", "", f"the rows of {len(gone)} older version(s) can no longer be read at the source ({which})")
+        )
     if not replica.target.traits.conditional_put:
         remarks.append(Finding("target", "", "this store cannot put conditionally: only one sync at a time may write there"))
     return tuple(remarks)

@@ -3,65 +3,86 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from lakehouse.errors import Config
+from lakehouse.errors import Config, Unsupported
 from lakehouse.reading.task import ScanPlan
 from lakehouse.row_record import RowExample
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["row_examples"]
 
 
-def row_examples(source: ScanPlan, target: ScanPlan, point: str, key: Sequence[str], most: int) -> list[RowExample]:
+def row_examples(
+    source: ScanPlan, target: ScanPlan, point: str, key: Sequence[str], most: int, *, memory: int
+) -> list[RowExample]:
     """At most ``most`` rows, by their ``key`` columns, that one side lacks or has with other values; in the key's order.
 
-    DuckDB joins the two scans, on disk where memory does not suffice. Raises `Config` for a column that is not there, or without
-    DuckDB (extra ``query``).
+    Columns that only one side has are left out. DuckDB joins the two scans in ``memory`` bytes, and on disk beyond. Raises
+    `Config` for a column that is not there, or without DuckDB (extra ``query``); `Unsupported` where it cannot compare them.
     """
-    from lakehouse.reading.rows import batches, schema_of
+    from lakehouse.reading.rows import schema_of
 
     try:
         import duckdb
     except ImportError as error:
         raise Config("--show needs DuckDB: pip install 'lakehouse-portability[query]'") from error
+    there = set(schema_of(target).names)
+    names = [name for name in schema_of(source).names if name in there]
+    missing = [column for column in key if column not in names]
+    if missing:
+        raise Config(f"--key {missing[0]}: is no column of both sides; these are: {', '.join(names)}")
+    with tempfile.TemporaryDirectory(prefix="lake-rows-") as folder:
+        allowed = {"enable_external_access": "false", "temp_directory": folder, "memory_limit": f"{memory // 1024}KiB"}
+        try:
+            with duckdb.connect(":memory:", config=allowed) as connection:
+                connection.execute("SET TimeZone = 'UTC'")
+                connection.register("source", _numbered(source, names))
+                connection.register("target", _numbered(target, names))
+                query = _query(len(names), [names.index(column) for column in key], most)
+                found: list[dict[str, Any]] = connection.sql(query).to_arrow_table().to_pylist()
+        except duckdb.Error as error:
+            raise Unsupported(f"no rows can be shown: DuckDB cannot compare them ({str(error).splitlines()[0]})") from error
+    return [
+        RowExample(
+            point,
+            {column: row[f"k{number}"] for number, column in enumerate(key)},
+            _named(row["source"], names),
+            _named(row["target"], names),
+        )
+        for row in found
+    ]
+
+
+def _numbered(plan: ScanPlan, names: list[str]) -> pa.RecordBatchReader:
+    """The rows of ``plan``, its columns called ``c0``, ``c1`` …: DuckDB does not tell names apart that differ in case."""
     import pyarrow as pa
 
-    plans = {"source": source, "target": target}
-    schemas = {name: schema_of(plan) for name, plan in plans.items()}
-    for name, schema in schemas.items():
-        missing = [column for column in key if column not in schema.names]
-        if missing:
-            raise Config(f"--key {missing[0]}: the {name} has no such column; it has {', '.join(schema.names)}")
-    with tempfile.TemporaryDirectory(prefix="lake-rows-") as folder, duckdb.connect() as connection:
-        connection.execute(f"SET temp_directory = {_literal(folder)}; SET TimeZone = 'UTC'; SET enable_external_access = false")
-        for name, plan in plans.items():
-            connection.register(name, pa.RecordBatchReader.from_batches(schemas[name], batches(plan)))
-        found: list[dict[str, Any]] = connection.sql(_query(schemas, key, most)).to_arrow_table().to_pylist()
-    return [RowExample(point, _key(row, key), row["source"], row["target"]) for row in found]
+    from lakehouse.reading.rows import batches, schema_of
+
+    schema = pa.schema([pa.field(f"c{number}", field.type) for number, field in enumerate(schema_of(plan, names))])
+
+    def renamed() -> Iterator[pa.RecordBatch]:
+        for batch in batches(plan, columns=names):
+            yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+
+    return pa.RecordBatchReader.from_batches(schema, renamed())
 
 
-def _query(schemas: dict[str, Any], key: Sequence[str], most: int) -> str:
-    sides = {}
-    for name, schema in schemas.items():
-        row = ", ".join(f"{_quoted(column)} := {_quoted(column)}" for column in schema.names)
-        keys = ", ".join(f"{_quoted(column)} AS k{number}" for number, column in enumerate(key))
-        sides[name] = f"(SELECT {keys}, struct_pack({row}) AS r FROM {name})"
+def _query(columns: int, key: list[int], most: int) -> str:
+    row = ", ".join(f"c{number} := c{number}" for number in range(columns))
+    keys = ", ".join(f"c{column} AS k{number}" for number, column in enumerate(key))
     same = " AND ".join(f"s.k{number} IS NOT DISTINCT FROM t.k{number}" for number in range(len(key)))
-    keys = ", ".join(f"coalesce(s.k{number}, t.k{number}) AS k{number}" for number in range(len(key)))
+    either = ", ".join(f"coalesce(s.k{number}, t.k{number}) AS k{number}" for number in range(len(key)))
+    source, target = (f"(SELECT {keys}, struct_pack({row}) AS r FROM {side})" for side in ("source", "target"))
     return (
-        f"SELECT {keys}, s.r AS source, t.r AS target FROM {sides['source']} s FULL JOIN {sides['target']} t ON {same} "
+        f"SELECT {either}, s.r AS source, t.r AS target FROM {source} s FULL JOIN {target} t ON {same} "
         f"WHERE s.r IS DISTINCT FROM t.r ORDER BY ALL LIMIT {most:d}"
     )
 
 
-def _key(row: dict[str, Any], key: Sequence[str]) -> dict[str, object]:
-    return {column: row[f"k{number}"] for number, column in enumerate(key)}
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _named(row: dict[str, Any] | None, names: list[str]) -> dict[str, object] | None:
+    return None if row is None else {name: row[f"c{number}"] for number, name in enumerate(names)}

@@ -70,5 +70,5 @@ def row_findings(
     try:
         found = row_records(table_format, *target, versions, workers=workers, progress=progress)
     except NotFound as error:
-        return [], [Finding("rows", "", f"{expected[0].point}: cannot be read at the target: {error}")]
+        return [], [Finding("rows", "", f"cannot be read at the target: {error}")]
     return found, [Finding("rows", "", f"{point}: {what}") for point, what in differences(expected, found)]

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lakehouse.absences import Absences
 from lakehouse.errors import Config, LakeError, NotFound
 from lakehouse.parallel import each, every
 from lakehouse.progress import Progress, ProgressEvent, silent
@@ -20,9 +21,19 @@ from lakehouse.store import Store
 from lakehouse.table import TableFormat, TableVersion
 
 if TYPE_CHECKING:
-    from lakehouse.lrh1 import Fingerprint, Fingerprinter
+    from lakehouse.lrh1 import Fingerprinter
 
-__all__ = ["RowExample", "RowRecord", "check_versions", "covers", "differences", "different_files", "row_record", "row_records"]
+__all__ = [
+    "RowExample",
+    "RowRecord",
+    "check_versions",
+    "covers",
+    "differences",
+    "different_files",
+    "newest_of",
+    "row_record",
+    "row_records",
+]
 
 READER = "lake"
 _VERSIONS = re.compile(r"all|latest|[1-9][0-9]{0,8}")
@@ -34,8 +45,8 @@ class RowRecord:
     """The rows of a table at one point: how many, their fingerprint (docs/fingerprint.md), and the columns with theirs.
 
     ``point``: ``newest version``, ``version 3`` (Delta), ``snapshot 42`` (Iceberg). ``schema``: name, Arrow type and whether null
-    is allowed, in the table's order. ``gone``: why this older point can no longer be read at all (the table's owner cleaned its
-    files up); the rest is empty then.
+    is allowed, in the table's order. ``gone``: which file is missing, so that this older point can no longer be read at all (the
+    table's owner cleaned it up); the rest is empty then.
     """
 
     point: str
@@ -46,6 +57,11 @@ class RowRecord:
     algorithm: str = "lrh1"
     reader: str = READER
     gone: str = ""
+
+    @property
+    def content(self) -> tuple[object, ...]:
+        """What two places must have in common, whoever read them."""
+        return self.rows, self.algorithm, self.fingerprint, dict(self.columns), self.schema
 
     def to_json(self) -> dict[str, Any]:
         """As receipts write it; `from_json` reads it."""
@@ -92,26 +108,35 @@ def row_records(
     workers: int = _WORKERS,
     progress: Progress = silent,
 ) -> list[RowRecord]:
-    """The records of ``version`` and of as many earlier points of its retained history as ``versions`` says.
+    """The records of ``version`` and of as many earlier points of its retained history as ``versions`` says, newest first.
 
-    Raises `NotFound` where the newest cannot be read (an older one says so in its record), and `Unsupported`, for any point,
-    where the table uses what cannot be read rightly.
+    An older point of which a file is missing says so in its record. Raises `NotFound` where the newest cannot be read, or an
+    older one is damaged, and `Unsupported`, for any point, where the table uses what cannot be read rightly.
     """
     found = [row_record(table_format.scan(store, version, Point()), "newest version", workers=workers, progress=progress)]
     older = () if versions == "latest" else _earlier(table_format, store, version)
     for point in older:
         if len(found) >= _how_many(versions):
             break
+        noting = Absences(store)
         try:
-            found.append(row_record(table_format.scan(store, version, point), str(point), workers=workers, progress=progress))
+            found.append(row_record(table_format.scan(noting, version, point), str(point), workers=workers, progress=progress))
         except NotFound as error:
+            if not noting.explain(error):
+                raise
             found.append(RowRecord(str(point), gone=str(error)))
     return found
 
 
+def newest_of(records: Sequence[RowRecord], versions: str) -> Sequence[RowRecord]:
+    """Those of ``records``, which are the newest first, that ``versions`` asks for."""
+    return records if versions == "all" else records[: int(_how_many(versions))]
+
+
 def _earlier(table_format: TableFormat, store: Store, version: TableVersion) -> Iterator[Point]:
     """The points that are not ``version`` itself."""
-    return (point for point in table_format.points(store, version) if point.version != version.id and point != Point())
+    newest = table_format.newest_point(version)
+    return (point for point in table_format.points(store, version) if point not in (newest, Point()))
 
 
 def row_record(plan: ScanPlan, point: str, *, workers: int = _WORKERS, progress: Progress = silent) -> RowRecord:
@@ -145,12 +170,14 @@ def differences(expected: Sequence[RowRecord], found: Sequence[RowRecord]) -> It
     there = {record.point: record for record in found}
     for want in expected:
         have = there.get(want.point)
-        if want.gone or have == want:
+        if want.gone:
             continue
         if have is None:
             yield want.point, "the target's history does not have it"
         elif have.gone:
             yield want.point, f"cannot be read at the target: {have.gone}"
+        elif have.content == want.content:
+            continue
         elif have.schema != want.schema:
             yield want.point, f"the columns differ: {_schema_difference(want, have)}"
         elif have.algorithm != want.algorithm:
@@ -185,21 +212,22 @@ def different_files(source: ScanPlan, target: ScanPlan, *, workers: int = _WORKE
             yield path, "the target's table does not have this data file"
         elif want is None:
             yield path, "the source's table does not have this data file"
-        elif isinstance(want, NotFound) or isinstance(have, NotFound):
-            yield path, f"cannot be read: {have if isinstance(have, NotFound) else want}"
-        elif want != have:
-            yield path, f"its rows differ: {want.rows} at the source, {have.rows} at the target"
+        elif isinstance(want, str) or isinstance(have, str):
+            yield path, f"cannot be read: {have if isinstance(have, str) else want}"
+        elif sorted(want) != sorted(have):
+            here_rows, there_rows = (sum(rows for rows, _ in read) for read in (want, have))
+            yield path, f"its rows differ: {here_rows} at the source, {there_rows} at the target"
 
 
-def _by_file(plan: ScanPlan, workers: int) -> dict[str, Fingerprint | NotFound]:
-    """What each data file contributes: twice as much where the table reads it twice."""
-    found: dict[str, Fingerprinter | NotFound] = {}
+def _by_file(plan: ScanPlan, workers: int) -> dict[str, list[tuple[int, str]] | str]:
+    """Each data file's number of rows and fingerprint, once for each time that the table reads it; or why it cannot be read."""
+    found: dict[str, list[tuple[int, str]] | str] = {}
     for task, outcome in each(partial(_read, plan), plan.all_tasks(), workers=min(workers, _WORKERS)):
-        before = found.get(task.path)
-        if isinstance(outcome, LakeError) and not isinstance(outcome, NotFound):
-            raise outcome
-        if before is None or isinstance(outcome, NotFound):
-            found[task.path] = outcome
-        elif not isinstance(before, NotFound):
-            before.merge(outcome)
-    return {path: one if isinstance(one, NotFound) else one.result() for path, one in found.items()}
+        if isinstance(outcome, LakeError):
+            if not isinstance(outcome, NotFound):
+                raise outcome
+            found[task.path] = str(outcome)
+        elif not isinstance(known := found.setdefault(task.path, []), str):
+            result = outcome.result()
+            known.append((result.rows, result.digest))
+    return found

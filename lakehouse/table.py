@@ -345,6 +345,10 @@ class TableFormat(Protocol):
         """
         ...
 
+    def newest_point(self, version: TableVersion) -> Point:
+        """The one of its `points` at which ``version`` stands; `Point()` where none of them is."""
+        ...
+
     def scan(self, store: Store, version: TableVersion, point: Point) -> ScanPlan:
         """How to read the rows of ``version`` at ``point`` of its retained history (`Point()`: as it stands).
 

@@ -27,7 +27,7 @@ from lakehouse.replica import open_source, open_target
 from lakehouse.report import Finding, Report
 from lakehouse.row_examples import row_examples
 from lakehouse.row_proof import Place, compare_rows, row_findings
-from lakehouse.row_record import check_versions, covers
+from lakehouse.row_record import check_versions, covers, newest_of
 from lakehouse.spool import Spool, files, records, shelves
 from lakehouse.store import Store
 from lakehouse.table import TableFile, TableFormat, TableVersion, Terms, Written
@@ -283,17 +283,30 @@ def _check_rows(
                 table_format, source, place, rows.versions, workers=limits.workers, progress=progress
             )
             if findings and report.rows and rows.show:
-                plans = [table_format.scan(*each, Point()) for each in (source, place)]
-                report.examples = row_examples(plans[0], plans[1], "newest version", rows.key, rows.show)
+                _show_rows(report, table_format, source, place, rows, limits)
         elif vouching is not None:
             report.rows, findings = row_findings(
-                table_format, place, vouching.rows, rows.versions, workers=limits.workers, progress=progress
+                table_format,
+                place,
+                newest_of(vouching.rows, rows.versions),
+                rows.versions,
+                workers=limits.workers,
+                progress=progress,
             )
     except (Config, Unsupported):
         raise
     except LakeError as error:
         findings = [Finding("unchecked", "", f"the rows could not be read: {error}")]
     report.findings += findings
+
+
+def _show_rows(report: Report, table_format: TableFormat, source: Place, target: Place, rows: Rows, limits: Limits) -> None:
+    """Put rows that differ into the report. Where they cannot be shown it says why, and what was found stays."""
+    try:
+        plans = [table_format.scan(*place, Point()) for place in (source, target)]
+        report.examples = row_examples(plans[0], plans[1], "newest version", rows.key, rows.show, memory=limits.memory)
+    except LakeError as error:
+        report.findings.append(Finding("unchecked", "", str(error)))
 
 
 def _named(root: str, registration: Registration | None) -> str | None:

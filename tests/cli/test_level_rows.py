@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
@@ -71,8 +72,9 @@ def test_every_version_that_was_asked_for_is_proven(lake: Lake, delta: Path) -> 
         ("version 1", 20),
         ("version 0", 10),
     ]
-    two = lake("verify", "copy", "--level", "rows", "--versions", "2", "--json").document
-    assert [record["point"] for record in two["rows"]] == ["newest version", "version 1"]
+    for versions, points in (("2", ["newest version", "version 1"]), ("latest", ["newest version"])):
+        fewer = lake("verify", "copy", "--level", "rows", "--versions", versions, "--json")
+        assert (fewer.exit_code, [record["point"] for record in fewer.document["rows"]]) == (0, points)
 
 
 def test_a_run_that_asks_for_no_more_than_was_proven_is_unchanged(lake: Lake, delta: Path) -> None:
@@ -97,6 +99,49 @@ def test_an_older_version_whose_files_were_vacuumed_is_not_held_against_the_repl
     assert ran.exit_code == 0, ran.stdout
     gone = {record["point"]: bool(record["gone"]) for record in ran.document["rows"]}
     assert (gone["newest version"], gone["version 1"], gone["version 0"]) == (False, True, True)
+
+
+def test_an_older_version_that_is_damaged_is_not_taken_for_one_that_was_cleaned_up(lake: Lake, delta: Path) -> None:
+    """Trap Verification 4: what could not be checked is no success."""
+    for number in (0, 1):
+        for action in map(json.loads, (delta / f"_delta_log/{number:020d}.json").read_text().splitlines()):
+            if "add" in action:
+                damaged = delta / action["add"]["path"]
+    data = bytearray(damaged.read_bytes())
+    data[4:200] = bytes(196)
+    damaged.write_bytes(bytes(data))
+    ran = lake("sync", delta, "copy", "--level", "rows", "--versions", "all")
+    assert (ran.exit_code, damaged.name in ran.stderr) == (3, True)
+    assert lake("sync", delta, "copy", "--level", "rows").exit_code == 0
+    damaged.unlink()
+    shutil.rmtree(lake.folder / "copy")
+    ran = lake("sync", delta, "copy", "--level", "rows", "--versions", "all", "--json")
+    assert ran.exit_code == 0
+    assert any("can no longer be read at the source (version 1)" in found["message"] for found in ran.document["findings"])
+
+
+def test_columns_that_differ_only_in_case_are_shown_too(lake: Lake, tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    pq.write_table(pa.table({"a": [1, 2], "A": [3, 4]}), tmp_path / "plain" / "f.parquet")
+    assert lake("sync", tmp_path / "plain", "copy").exit_code == 0
+    pq.write_table(pa.table({"a": [1, 2], "A": [3, 5]}), tmp_path / "copy" / "f.parquet")
+    ran = lake("verify", "copy", "--level", "rows", "--against", tmp_path / "plain", "--key", "a", "--show", "3")
+    assert ran.exit_code == 4
+    assert "  a=2: A: 4 -> 5" in ran.stdout.splitlines()
+
+
+def test_rows_that_cannot_be_shown_do_not_hide_that_they_differ(lake: Lake, tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    numbers = [pa.array([1, value], pa.int64()).cast(pa.decimal256(40, 0)) for value in (2, 3)]
+    for folder, values in zip(("plain", "copy"), numbers, strict=True):
+        if folder == "copy":
+            assert lake("sync", tmp_path / "plain", "copy").exit_code == 0
+        pq.write_table(pa.table({"a": [1, 2], "d": values}), tmp_path / folder / "f.parquet")
+    ran = lake("verify", "copy", "--level", "rows", "--against", tmp_path / "plain", "--key", "a", "--show", "3", "--json")
+    assert ran.exit_code == 4
+    kinds = [finding["kind"] for finding in ran.document["findings"]]
+    assert "rows" in kinds
+    assert "unchecked" in kinds
 
 
 def test_a_difference_names_the_columns_the_file_and_the_rows(lake: Lake, plain: Path) -> None:
@@ -148,6 +193,19 @@ def test_rows_of_every_snapshot_of_an_iceberg_table(lake: Lake, tmp_path: Path) 
         again = lake("verify", "copy", "--level", "rows", "--versions", "all", "--json")
     assert again.exit_code == 0, again.stdout
     assert again.document["rows"][0]["rows"] == 15
+    assert len({record["point"] for record in again.document["rows"]}) == len(again.document["rows"])
+
+
+def test_two_versions_of_an_iceberg_table_are_two(lake: Lake, tmp_path: Path) -> None:
+    with changing_table(tmp_path / "warehouse") as table:
+        table.append(0)
+        first = table.current
+        table.append(10)
+        table.set_hint()
+        ran = lake("sync", table.root.parent.parent, "copy", "--level", "rows", "--versions", "2", "--json")
+        assert ran.exit_code == 0, ran.stdout
+    rows = lake("verify", "copy", "--level", "rows", "--versions", "2", "--json").document["rows"]
+    assert [(record["point"], record["rows"]) for record in rows] == [("newest version", 20), (f"snapshot {first}", 10)]
 
 
 def test_plain_files_that_are_going_to_be_removed_are_not_counted(lake: Lake, plain: Path) -> None:

@@ -193,6 +193,10 @@ class DeltaFormat:
 
         return points_of(store, _delta(version))
 
+    def newest_point(self, version: TableVersion) -> Point:
+        """The version by its number."""
+        return Point(version=version.id)
+
     def scan(self, store: Store, version: TableVersion, point: Point) -> ScanPlan:
         """See `scan.plan_scan`."""
         from lakehouse.formats.delta.scan import plan_scan

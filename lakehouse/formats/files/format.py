@@ -148,6 +148,10 @@ class FilesFormat:
         """One: plain files have no history."""
         yield Point()
 
+    def newest_point(self, version: TableVersion) -> Point:
+        """The only one."""
+        return Point()
+
     def scan(self, store: Store, version: TableVersion, point: Point) -> ScanPlan:
         """Raises `Unsupported`: nothing is known of what is in the files."""
         raise Unsupported(f"{store.url}: plain files have no rows to read; a folder of Parquet files has: --format parquet")

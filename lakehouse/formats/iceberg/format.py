@@ -163,6 +163,11 @@ class IcebergFormat:
 
         return points_of(iceberg(version))
 
+    def newest_point(self, version: TableVersion) -> Point:
+        """The current snapshot, which the version itself may read with a newer schema."""
+        current = iceberg(version).metadata.get("current-snapshot-id")
+        return Point(snapshot=current) if isinstance(current, int) and current >= 0 else Point()
+
     def scan(self, store: Store, version: TableVersion, point: Point) -> ScanPlan:
         """See `scan.plan_scan`."""
         from lakehouse.formats.iceberg.scan import plan_scan
