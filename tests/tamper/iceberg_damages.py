@@ -148,6 +148,18 @@ DAMAGES: dict[str, Damage] = {
     "a bit flips in the schema of a metadata file": Damage(
         V2, flipped(ROOT, b'"require'), check="metadata", rows=("cannot be read at the target: .*its schema cannot be read",)
     ),
+    "a bit flips in the schema of a manifest": Damage(
+        V2,
+        flipped(DELETES, b'"file_format", "type": "string"}, {"'),
+        check="unreadable",
+        rows=("cannot be read at the target: .*m5.avro is damaged: .*no field data_file.partition",),
+    ),
+    "a bit flips in the schema of a manifest list": Damage(
+        V2,
+        flipped(LISTS[2], b'"content", "type": "int"}, {"'),
+        check="unreadable",
+        rows=("cannot be read at the target: .* no sequence_number",),
+    ),
     # what is cut, gone, or in another's place
     "a metadata file is cut": Damage(V2, cut(ROOT), check="unreadable"),
     "a manifest list is cut": Damage(V2, cut(LISTS[0]), check="unreadable"),

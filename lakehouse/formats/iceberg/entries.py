@@ -239,6 +239,8 @@ class _Reader:
         self._spec_id = _spec_id(header, manifest, where)
         if self._spec_id not in specs:
             raise NotFound(f"{where}: is of the partition spec {self._spec_id}, which the table does not have")
+        if specs[self._spec_id].fields and self.walker.at(_PARTITION) is None:  # a delete applies to files of its partition only
+            raise _damaged(where, f"its entries have no field {_WANTED[_PARTITION]} ({_PARTITION})")
         self._data_file = _record(_typed(_record(header.schema), _DATA_FILE, "data_file"))
         self._names = _partition_names(self._data_file, specs[self._spec_id])
         self._fields = [self._field(field_id) for field_id in _WANTED]

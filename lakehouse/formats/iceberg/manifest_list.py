@@ -91,6 +91,8 @@ def read_list(data: bytes, where: str, *, in_full: bool = False) -> list[Manifes
             for field_id in (PATH, LENGTH):
                 if value.get(field_id) is None:
                     raise NotFound(f"{where} is damaged: a manifest has no {_WANTED[field_id]} (field {field_id})")
+            if in_full and value.get(CONTENT) and value.get(_SEQUENCE) is None:  # which data a delete applies to
+                raise NotFound(f"{where} is damaged: a manifest of deletes has no sequence_number (field {_SEQUENCE})")
             manifests.append(
                 ManifestFile(
                     path=value[PATH],
