@@ -36,7 +36,11 @@ def row_examples(
     if missing:
         raise Config(f"--key {missing[0]}: is no column of both sides; these are: {', '.join(names)}")
     with tempfile.TemporaryDirectory(prefix="lake-rows-") as folder:
-        allowed = {"enable_external_access": "false", "temp_directory": folder, "memory_limit": f"{memory // 1024}KiB"}
+        allowed: dict[str, Any] = {
+            "enable_external_access": "false",
+            "temp_directory": folder,
+            "memory_limit": f"{memory // 1024}KiB",
+        }
         try:
             with duckdb.connect(":memory:", config=allowed) as connection:
                 connection.execute("SET TimeZone = 'UTC'")
