@@ -148,7 +148,7 @@ def test_a_damaged_file_is_the_reader_s_own_error_while_rows_stream(tmp_path: Pa
     data[100:2000] = bytes(byte ^ 0xFF for byte in data[100:2000])
     file.write_bytes(data)
     query = sql(f"SELECT * FROM '{place}'")
-    with pytest.raises(NotFound, match="y.parquet") as raised:
+    with pytest.raises(NotFound, match=r"y\.parquet") as raised:
         taken(query)
     assert "Traceback" not in str(raised.value)
 

@@ -77,6 +77,6 @@ def partition_scalar(value: str | None, kind: pa.DataType, name: str, path: str)
         return pa.scalar(value, pa.string()).cast(kind)
     except (pa.ArrowException, ValueError) as error:
         raise Unsupported(
-            f"{path}: its folder states {name}={value}, which is no {kind}, the type that {name!r} has in other files; "
+            f"{path}: its folder states {name}={value}, which is no {kind}, the type of column {name!r}; "
             "rewrite the files so that all hold the column, or none"
         ) from error

@@ -1,18 +1,21 @@
 """The rows of a folder of Parquet files, Hive-partitioned or not, or of one such file.
 
 Every footer is read before any row: the columns are those of all files together, by name (`union`), and after them those that
-only the names of folders state (`hive`). A file's own column wins over its folder's.
+only the names of folders state (`hive`). A file's own column wins over its folder's. A table that was made here states its
+columns (`layout`): these come first, in their order and with their types, whatever files there are yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lakehouse.errors import Config, NotFound, Unsupported
 from lakehouse.formats.files.format import PlainVersion
 from lakehouse.formats.parquet.hive import inferred_type, partition_scalar, partitions_of
+from lakehouse.formats.parquet.layout import COLUMNS, Layout, stated_layout
 from lakehouse.formats.parquet.union import unified_fields
 from lakehouse.parallel import every
 from lakehouse.reading.data_file import unreadable
@@ -51,11 +54,25 @@ def plan_scan(store: Store, version: TableVersion, point: Point) -> ScanPlan:
     files = _with_footers(store, data_files(version))
     if not files:
         raise NotFound(f"{store.url}: no data files here: names that begin with _ or . are hidden")
-    columns = _columns_of_files(store, files)
-    partitions = _partition_types(store, files, columns)
-    fields = [*columns.values(), *(_field(name, kind) for name, kind in partitions.items() if name not in columns)]
-    read = tuple(ReadField(field.name, field.type, field.nullable, names=(field.name,)) for field in fields)
+    layout = _stated(store, version)
+    columns = _columns_of_files(store, files, [field for field in layout.schema if field.name not in layout.partition_by])
+    folders = {name: layout.schema.field(name) for name in layout.partition_by}
+    partitions = _partitions(store, files, columns, folders)
+    fields = {**columns, **{name: field for name, field in partitions.items() if name not in columns}}
+    order = dict.fromkeys(name for name in (*layout.schema.names, *fields) if name in fields)
+    read = tuple(ReadField(name, fields[name].type, fields[name].nullable, names=(name,)) for name in order)
     return ScanPlan(store, read, lambda may_match: _tasks(files, partitions, may_match))
+
+
+def _stated(store: Store, version: PlainVersion) -> Layout:
+    """What the table states of its columns; nothing where others made it. A file that cannot be read decides nothing."""
+    import pyarrow as pa
+
+    found = None
+    if any(info.path == COLUMNS for info in version.listing):
+        with suppress(NotFound, Unsupported):
+            found = stated_layout(store)
+    return Layout(pa.schema([])) if found is None else found
 
 
 def data_files(version: PlainVersion) -> Iterator[ObjectInfo]:
@@ -91,11 +108,11 @@ def _read_footer(store: Store, info: ObjectInfo) -> _File:
         return _File(info, partitions_of(info.path), file.metadata.num_rows, file.schema_arrow.remove_metadata())
 
 
-def _columns_of_files(store: Store, files: Sequence[_File]) -> dict[str, pa.Field]:
-    """The columns of all files together. Files of equal schemas, as most are, cost one look."""
+def _columns_of_files(store: Store, files: Sequence[_File], stated: Sequence[pa.Field]) -> dict[str, pa.Field]:
+    """The ``stated`` columns and those of all files together. Files of equal schemas, as most are, cost one look."""
     seen: set[pa.Schema] = set()
-    known: list[pa.Field] = []
-    stated_by: dict[str, str] = {}
+    known = [_plain(field) for field in stated]
+    stated_by = {field.name: COLUMNS for field in known}
     for file in files:
         if file.schema in seen:
             continue
@@ -139,17 +156,16 @@ def _without_dictionaries(kind: pa.DataType) -> pa.DataType:
     return pa.large_list(_plain(kind.value_field)) if t.is_large_list(kind) else kind
 
 
-def _field(name: str, kind: pa.DataType) -> pa.Field:
-    import pyarrow as pa
-
-    return pa.field(name, kind)
-
-
-def _partition_types(store: Store, files: Sequence[_File], columns: dict[str, pa.Field]) -> dict[str, pa.DataType]:
-    """The partition columns, in the order of the folders, and their types: that of the files that hold the column, if any do.
+def _partitions(
+    store: Store, files: Sequence[_File], columns: Mapping[str, pa.Field], stated: Mapping[str, pa.Field]
+) -> dict[str, pa.Field]:
+    """The partition columns, in the order of the folders: as files have them, where any do, else as ``stated``, else of the type
+    of all values together.
 
     A column that some folders state, and some files have from nowhere, is `Unsupported`.
     """
+    import pyarrow as pa
+
     values: dict[str, set[str | None]] = {}
     stated_by: dict[str, str] = {}
     for file in files:
@@ -163,14 +179,15 @@ def _partition_types(store: Store, files: Sequence[_File], columns: dict[str, pa
                     f"{store.url}: {stated_by[name]} is in a folder {name}=…, and {file.info.path} is in none; a table has "
                     "the same partition columns everywhere; read the folders on their own"
                 )
-    return {name: columns[name].type if name in columns else inferred_type(found) for name, found in values.items()}
+    known = {**stated, **columns}
+    return {name: known[name] if name in known else pa.field(name, inferred_type(found)) for name, found in values.items()}
 
 
-def _tasks(files: Sequence[_File], partitions: dict[str, pa.DataType], may_match: MayMatch) -> Iterator[ScanTask]:
+def _tasks(files: Sequence[_File], partitions: Mapping[str, pa.Field], may_match: MayMatch) -> Iterator[ScanTask]:
     for file in files:
         own = set(file.schema.names)
         constants = {
-            name: partition_scalar(value, partitions[name], name, file.info.path)
+            name: partition_scalar(value, partitions[name].type, name, file.info.path)
             for name, value in file.partitions.items()
             if name not in own
         }
