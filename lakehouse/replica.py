@@ -68,7 +68,8 @@ def open_replica(
     """Open both sides. A target with receipts inside tells the format without a look at the source.
 
     ``version`` of the replica is the one that ``options`` or the source's address (a metadata file) names.
-    Raises `Config` when one place lies in the other, `NotFound` where no table is found.
+    Raises `Config` when one place lies in the other, and for an option that means nothing to the format; `NotFound` where no
+    table is found.
     """
     options = options or Options()
     access = options.access
@@ -89,6 +90,11 @@ def open_replica(
         chosen = formats.detect(origin, format or ("iceberg" if origin_spot.entry else None))
     if cataloged and chosen.name != "iceberg":
         raise Config(f"{origin.url}: is a {chosen.name} table; catalogs hold Iceberg tables")
+    if options.history != "all" and chosen.name != "delta":
+        raise Config(
+            f"{origin.url}: --history {options.history} is for Delta tables, and this is none ({chosen.name}): what history it "
+            "retains is always carried whole; leave the option out"
+        )
     if latest is None and chosen.receipts_inside and target_spot.url.key and target_spot.entry is None:
         with suppress(Config):  # what lies beside the table may be none of our business
             latest = read_latest(_receipts_beside(target_spot, settings, access))

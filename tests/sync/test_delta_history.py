@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -11,7 +12,9 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 import lakehouse
+from lakehouse.connect import open_store
 from lakehouse.errors import Config
+from lakehouse.writing import iceberg, parquet
 from tests.formats.replicas import append as add_rows
 from tests.formats.replicas import data_file, optimize_and_vacuum
 from tests.sync.places import ids
@@ -73,6 +76,19 @@ def test_the_plan_shows_what_the_history_costs_before_anything_is_copied(table: 
 def test_what_history_cannot_mean_is_refused(history: str, table: Path, tmp_path: Path) -> None:
     with pytest.raises(Config, match="--history"):
         lakehouse.sync(str(table), str(tmp_path / "target"), history=history)
+    assert not (tmp_path / "target").exists()
+
+
+@pytest.mark.parametrize("format", ["iceberg", "parquet", "files"])
+@pytest.mark.parametrize("history", ["none", "since:1", "latest"])
+def test_history_is_refused_where_it_means_nothing(format: str, history: str, tmp_path: Path) -> None:
+    place = str(tmp_path / "source")
+    writing: Any = iceberg if format == "iceberg" else parquet
+    store = open_store(place)
+    writing.create(iceberg.ByPath(store) if format == "iceberg" else store, pa.schema([("id", pa.int64())]))
+    for asked in (lakehouse.sync, lakehouse.plan):
+        with pytest.raises(Config, match=f"--history {history} is for Delta tables"):
+            asked(place, str(tmp_path / "target"), format=format, history=history)
     assert not (tmp_path / "target").exists()
 
 
