@@ -56,8 +56,9 @@ def _any(truths: list[Truth]) -> Truth:
 
 
 def _constant(chance: Random, column: str, kind: str, rows: Sequence[Row]) -> tuple[str, Any]:
-    """Most often a value of a row: a bound that is too narrow shows there."""
-    value = chance.choice(rows)[column] if rows and chance.random() < 0.7 else None
+    """Most often a value of a row, the lowest or the highest at that: a bound that is too narrow shows there."""
+    values = sorted((row[column] for row in rows if row[column] is not None), key=_rank)
+    value = chance.choice([values[0], values[-1], chance.choice(values)]) if values and chance.random() < 0.75 else None
     return (literal(value), value) if value is not None else chance.choice([*KINDS[kind].literals, ("NULL", None)])
 
 
@@ -97,7 +98,7 @@ def _comparison(chance: Random, column: str, kind: str, rows: Sequence[Row]) -> 
 
 def random_condition(chance: Random, columns: Mapping[str, str], rows: Sequence[Row], depth: int = 2) -> Condition:
     """A condition on some of ``columns`` (name to kind), which more often than not has values of ``rows``."""
-    if depth == 0 or chance.random() < 0.4:
+    if depth == 0 or chance.random() < 0.6:
         column = chance.choice(sorted(columns))
         return _comparison(chance, column, columns[column], rows)
     one = random_condition(chance, columns, rows, depth - 1)
