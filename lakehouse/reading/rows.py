@@ -9,16 +9,16 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from threading import Event
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from lakehouse.errors import Config, Unsupported
 from lakehouse.memory import DEFAULT_BYTES
 from lakehouse.parallel import threads
 from lakehouse.reading.ahead import Ahead
 from lakehouse.reading.data_file import DataFile, open_data_file, unreadable
-from lakehouse.reading.deleted import DeleteIndexes, all_deleted, kept_positions
+from lakehouse.reading.deleted import all_deleted, kept_positions
 from lakehouse.reading.projection import arrow_field, of_rows, project
 from lakehouse.reading.prune import checked_filter, columns_named, may_match
 from lakehouse.reading.row_groups import groups_that_may_match
@@ -115,7 +115,6 @@ class _Reading:
     may_match: MayMatch
     memory: int
     use_threads: bool
-    indexes: DeleteIndexes = field(default_factory=DeleteIndexes)
 
     @classmethod
     def of(
@@ -146,14 +145,14 @@ class _Reading:
             return
         file = open_data_file(self.plan.store, task.path, task.size, task.file_format)
         deletes = task.deletes() if task.deletes is not None else Deletes()
-        keys = [[replace(key, name=f"{at}.{key.name}") for key in each.fields] for at, each in enumerate(deletes.equality)]
-        extra = [key for each in keys for key in each]
+        keys = _keys(deletes, {each.name for each in self.plan.fields})
+        stated = {key.name: value for key in keys if (value := deletes.constants.get(key.field_id or 0)) is not None}
         projection = project(
             file,
-            [*self.needed, *extra],
+            [*self.needed, *keys],
             by=task.by,
-            constants=_with_keys(task, deletes, keys),
-            inner_constants=task.inner_constants,
+            constants={**task.constants, **stated},
+            inner_constants={**deletes.constants, **(task.inner_constants or {})},
             table=self.plan.fields,
         )
         groups = groups_that_may_match(file, projection, self.may_match) if self.filter is not None else None
@@ -161,23 +160,23 @@ class _Reading:
         given = file.batches(projection.leaves, groups, memory=self.memory, use_threads=self.use_threads)
         for position, batch in given:
             with unreadable(file.where, task.file_format):
-                made = self._kept(projection.apply(batch), position, deletes, file.where)
+                made = self._kept(projection.apply(batch), position, deletes)
             if self.filter is not None and made.num_rows:
                 made = filtered(made, self.filter, self.named, file.where)
             made = _first(made, len(self.asked))
             if made.num_rows:
                 yield made
 
-    def _kept(self, batch: pa.RecordBatch, position: int, deletes: Deletes, where: str) -> pa.RecordBatch:
+    def _kept(self, batch: pa.RecordBatch, position: int, deletes: Deletes) -> pa.RecordBatch:
         """The rows of ``batch``, the first of which stands at ``position``, that are left; of the columns needed."""
         import pyarrow as pa
 
         kept = None if deletes.positions is None else kept_positions(deletes.positions, position, batch.num_rows)
         column = len(self.needed)
         for each in deletes.equality:
-            values = batch.columns[column : column + len(each.fields)]
-            column += len(each.fields)
-            found = self.indexes.of(each, where).kept(values, batch.num_rows)
+            values = batch.columns[column : column + len(each.rows.fields)]
+            column += len(values)
+            found = each.rows.kept(values, batch.num_rows, each.sequence)
             if found is not None:
                 kept = found if kept is None else kept & found
         batch = _first(batch, len(self.needed))
@@ -190,14 +189,15 @@ def _first(batch: pa.RecordBatch, columns: int) -> pa.RecordBatch:
     return batch.select(range(columns)) if columns else of_rows(batch.num_rows)
 
 
-def _with_keys(task: ScanTask, deletes: Deletes, keys: list[list[ReadField]]) -> dict[str, Any]:
-    """The constants of ``task``, by the names of its columns and by those that the columns of its deletes are read under."""
-    constants = dict(task.constants)
-    for each, named in zip(deletes.equality, keys, strict=True):
-        for original, key in zip(each.fields, named, strict=True):
-            if original.name in task.constants:
-                constants[key.name] = task.constants[original.name]
-    return constants
+def _keys(deletes: Deletes, names: set[str]) -> list[ReadField]:
+    """The columns by which ``deletes`` delete rows, under names that are none of ``names``: of the table's columns."""
+    found = []
+    for number, key in enumerate(key for each in deletes.equality for key in each.rows.fields):
+        name = f"{key.name} (deleted by, {number})"
+        while name in names:
+            name += "'"
+        found.append(replace(key, name=name))
+    return found
 
 
 def _not_all_deleted(file: DataFile, deletes: Deletes, groups: list[int] | None) -> list[int] | None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+    from lakehouse.reading.deleted import DeletedRows
+
 __all__ = ["ColumnBounds", "Deletes", "EqualityDeletes", "MayMatch", "Point", "ReadField", "ScanPlan", "ScanTask", "everything"]
 
 FileFormat = Literal["parquet", "orc", "avro"]
@@ -91,22 +93,26 @@ def _unknown(_name: str) -> ColumnBounds | None:
 
 @dataclass(frozen=True, slots=True)
 class EqualityDeletes:
-    """Rows that are deleted wherever all ``fields`` have just these values; null equals null.
+    """Rows of one data file that are deleted by their values: those of ``rows`` whose deletes are newer than ``sequence``.
 
-    ``fields``: as the data files hold them, columns of the table or such as it has dropped since. ``rows``: one Arrow column for
-    each, in their order and of their types.
+    ``rows`` is the same object for all data files that it applies to. ``sequence``: the data file's sequence number.
     """
 
-    fields: tuple[ReadField, ...]
-    rows: pa.Table
+    rows: DeletedRows
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class Deletes:
-    """What is deleted of one data file. ``positions``: of rows, from 0, ascending, each once."""
+    """What is deleted of one data file. ``positions``: of rows, from 0, ascending, each once.
+
+    ``constants``: values of the columns of ``equality`` in a file that does not hold them (partition values), by their ids; also
+    of columns that the table has dropped since.
+    """
 
     positions: np.ndarray[Any, np.dtype[np.uint64]] | None = None
     equality: tuple[EqualityDeletes, ...] = ()
+    constants: Mapping[int, pa.Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse.reading import keys
-from lakehouse.reading.deleted import DeleteIndexes, all_deleted, kept_positions
-from lakehouse.reading.task import EqualityDeletes, ReadField
+from lakehouse.reading.deleted import DeletedRows, all_deleted, kept_positions, key_of
+from lakehouse.reading.task import ReadField
 
 KINDS: list[tuple[pa.DataType, list[Any]]] = [
     (pa.int8(), [-1, 0, 5]),
@@ -36,7 +36,8 @@ KINDS: list[tuple[pa.DataType, list[Any]]] = [
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[pa.Table, pa.Table]:
+def cases(draw: st.DrawFn) -> tuple[pa.Table, list[tuple[pa.Table, int]]]:
+    """Rows of data, and tables of deletes with their sequence numbers."""
     chosen = draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=3))
 
     def table(rows: int) -> pa.Table:
@@ -46,33 +47,42 @@ def cases(draw: st.DrawFn) -> tuple[pa.Table, pa.Table]:
             made[f"c{at}"] = pa.array(drawn, kind)
         return pa.table(made)
 
-    return table(draw(st.integers(0, 8))), table(draw(st.integers(0, 8)))
+    numbers = draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))
+    return table(draw(st.integers(0, 8))), [(table(draw(st.integers(0, 6))), number) for number in numbers]
 
 
-def by_hand(data: pa.Table, deletes: pa.Table) -> list[bool]:
-    gone = {tuple(row.values()) for row in deletes.to_pylist()}
+def by_hand(data: pa.Table, deletes: list[tuple[pa.Table, int]], sequence: int) -> list[bool]:
+    gone = {tuple(row.values()) for table, number in deletes if number > sequence for row in table.to_pylist()}
     return [tuple(row.values()) not in gone for row in data.to_pylist()]
 
 
-def index(deletes: pa.Table) -> Any:
-    fields = tuple(ReadField(field.name, field.type) for field in deletes.schema)
-    return DeleteIndexes().of(EqualityDeletes(fields, deletes), "the file")
+def deleted(*deletes: tuple[pa.Table, int]) -> DeletedRows:
+    fields = tuple(ReadField(field.name, field.type) for field in deletes[0][0].schema)
+    return DeletedRows(fields, deletes, "the file")
 
 
 @settings(max_examples=400, deadline=None)
-@given(cases(), st.integers(0, 3))
-def test_rows_equal_to_a_delete_in_all_columns_go_and_null_equals_null(case: tuple[pa.Table, pa.Table], skipped: int) -> None:
+@given(cases(), st.integers(0, 3), st.integers(0, 4), st.sampled_from([1, 5, 1 << 20]), st.booleans())
+def test_rows_equal_to_a_newer_delete_in_all_columns_go_and_null_equals_null(
+    case: tuple[pa.Table, list[tuple[pa.Table, int]]], skipped: int, sequence: int, merged: int, alike: bool
+) -> None:
+    """Whatever the order in which deletes come, how many are merged at once, and where all hashes collide."""
     data, deletes = case
     data = data.slice(min(skipped, data.num_rows))
-    kept = index(deletes).kept([column.combine_chunks() for column in data.columns], data.num_rows)
-    assert (kept.tolist() if kept is not None else [True] * data.num_rows) == by_hand(data, deletes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lakehouse.reading.deleted.LEAST_MERGED_ROWS", merged)
+        if alike:
+            patch.setattr("lakehouse.reading.deleted.hashes_of", lambda _, rows: np.full(rows, 2**63 + 5, dtype=np.uint64))
+        kept = deleted(*deletes).kept([column.combine_chunks() for column in data.columns], data.num_rows, sequence)
+    assert (kept.tolist() if kept is not None else [True] * data.num_rows) == by_hand(data, deletes, sequence)
 
 
 def test_a_hash_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """All keys collide; the rows that go are still those that are equal."""
     monkeypatch.setattr("lakehouse.reading.deleted.hashes_of", lambda _, rows: np.zeros(rows, dtype=np.uint64))
     data, deletes = pa.table({"x": [1, 2, 3, None]}), pa.table({"x": [9, 3, None, 8]})
-    kept = index(deletes).kept([data["x"].combine_chunks()], 4)
+    kept = deleted((deletes, 1)).kept([data["x"].combine_chunks()], 4, 0)
+    assert kept is not None
     assert kept.tolist() == [True, True, False, False]
 
 
@@ -80,7 +90,8 @@ def test_a_million_deletes_are_applied_exactly() -> None:
     random = np.random.default_rng(3)
     doomed, values = random.integers(0, 2**40, 1_000_000), random.integers(0, 2**40, 50_000)
     values[::5] = doomed[: len(values[::5])]
-    found = index(pa.table({"x": doomed})).kept([pa.array(values)], len(values))
+    found = deleted((pa.table({"x": doomed}), 1)).kept([pa.array(values)], len(values), 0)
+    assert found is not None
     assert np.array_equal(found, ~np.isin(values, doomed))
 
 
@@ -108,7 +119,24 @@ def test_positions_beyond_any_signed_number_are_compared_as_they_are() -> None:
     assert kept_positions(np.array([5, 2**63 + 1], dtype=np.uint64), 4, 3).tolist() == [True, False, True]  # type: ignore[union-attr]
 
 
-def test_an_index_is_made_once_for_a_set() -> None:
-    indexes, table = DeleteIndexes(), pa.table({"x": [1]})
-    one, other = (EqualityDeletes((ReadField("x", pa.int64()),), table) for _ in range(2))
-    assert indexes.of(one, "a") is indexes.of(other, "b")
+def test_deletes_of_the_same_keys_take_memory_once_however_often_they_come() -> None:
+    """Trap: a table that is updated all the time has a file of deletes for each commit."""
+    keys = pa.table({"x": np.arange(40_000)})
+    once = deleted((keys, 1)).size
+    assert once < 40_000 * 48
+    assert deleted(*((keys, number) for number in range(1, 60))).size == once
+
+
+def test_a_key_inside_of_structs_is_null_where_a_struct_around_it_is() -> None:
+    inner = ReadField("x", pa.int64())
+    field = ReadField("s", pa.struct([("x", pa.int64())]), children=(inner,))
+    assert key_of(field) is inner
+    rows = DeletedRows((field,), [(pa.table({"s": pa.array([{"x": 1}, None], field.type)}), 2)], "the file")
+    data = pa.array([{"x": 1}, {"x": 2}, None, {"x": None}], field.type)
+    kept = rows.kept([data], 4, 1)
+    assert kept is not None
+    assert kept.tolist() == [False, True, False, False]
+    hidden = pa.StructArray.from_arrays([pa.array([1, 1])], ["x"], mask=pa.array([False, True]))
+    late = DeletedRows((field,), [(pa.table({"s": pa.array([{"x": 1}], field.type)}), 2)], "the file").kept([hidden], 2, 1)
+    assert late is not None
+    assert late.tolist() == [False, True]

@@ -13,6 +13,7 @@ import pytest
 
 from lakehouse.errors import Config, NotFound, Unsupported
 from lakehouse.reading.data_file import open_data_file
+from lakehouse.reading.deleted import DeletedRows
 from lakehouse.reading.rows import batches, read_fields, schema_of, task_batches
 from lakehouse.reading.task import ColumnBounds, Deletes, EqualityDeletes, ReadField, ScanPlan, ScanTask, everything
 from lakehouse.store import Store
@@ -24,6 +25,10 @@ SCHEMA = pa.schema([("id", pa.int64()), ("name", pa.string()), ("value", pa.floa
 def rows_of(start: int, stop: int) -> pa.Table:
     ids = range(start, stop)
     return pa.table({"id": ids, "name": [f"n{each % 7}" for each in ids], "value": [each / 2 for each in ids]}, SCHEMA)
+
+
+def equality(fields: tuple[ReadField, ...], rows: pa.Table) -> EqualityDeletes:
+    return EqualityDeletes(DeletedRows(fields, [(rows, 2)], "the deletes"), 1)
 
 
 @pytest.fixture
@@ -114,8 +119,8 @@ def test_equality_deletes_read_columns_that_the_scan_does_not_give(files: Files)
     """Trap: a delete's column may since have been dropped from the table; null equals null."""
     table = pa.table({"id": [1, 2, 3, 4], "gone": pa.array([7, None, 9, None], pa.int32()), "name": ["a", "b", "c", "d"]})
     name = files.parquet("a.parquet", table)
-    by_gone = EqualityDeletes((ReadField("gone", pa.int64(), names=("gone",)),), pa.table({"gone": pa.array([None, 9])}))
-    both = EqualityDeletes(
+    by_gone = equality((ReadField("gone", pa.int64(), names=("gone",)),), pa.table({"gone": pa.array([None, 9])}))
+    both = equality(
         (ReadField("id", pa.int64(), names=("id",)), ReadField("n", pa.string(), names=("name",))),
         pa.table({"id": [1, 1], "n": ["b", "a"]}),
     )
@@ -128,27 +133,40 @@ def test_equality_deletes_read_columns_that_the_scan_does_not_give(files: Files)
 
 def test_equality_with_a_column_that_the_file_lacks_uses_its_constant_or_default(files: Files) -> None:
     name = files.parquet("a.parquet", pa.table({"id": [1, 2]}))
-    part = ReadField("part", pa.string(), names=("part",))
+    part = ReadField("part", pa.string(), names=("part",), field_id=7)
     added = ReadField("added", pa.int32(), names=("added",), default=5)
     for field, value, left in ((part, "x", 0), (part, "y", 2), (added, 5, 0), (added, None, 2)):
-        deletes = Deletes(equality=(EqualityDeletes((field,), pa.table({"v": pa.array([value], field.type)})),))
-        plan = files.plan((ReadField("id", pa.int64()),), [files.task(name, constants={"part": pa.scalar("x")}, deletes=deletes)])
+        by_value = equality((field,), pa.table({"v": pa.array([value], field.type)}))
+        deletes = Deletes(equality=(by_value,), constants={7: pa.scalar("x")})
+        plan = files.plan((ReadField("id", pa.int64()),), [files.task(name, deletes=deletes)])
         assert sum(batch.num_rows for batch in batches(plan)) == left
 
 
 def test_a_set_of_deletes_is_applied_to_many_files(files: Files) -> None:
     names = [files.parquet(f"{at}.parquet", rows_of(at * 1000, at * 1000 + 1000)) for at in range(6)]
-    doomed = EqualityDeletes((ReadField("id", pa.int64(), names=("id",)),), pa.table({"id": range(0, 6000, 2)}))
+    doomed = equality((ReadField("id", pa.int64(), names=("id",)),), pa.table({"id": range(0, 6000, 2)}))
     tasks = [files.task(name, deletes=Deletes(equality=(doomed,))) for name in names]
     got = pa.Table.from_batches(batches(files.plan(named(SCHEMA), tasks), workers=3))
     assert got["id"].to_pylist() == list(range(1, 6000, 2))
+
+
+def test_a_column_that_is_called_as_a_key_of_deletes_is_itself(files: Files) -> None:
+    name = files.parquet("a.parquet", pa.table({"id": [1, 2], "id (deleted by, 0)": [2, 1]}))
+    fields = named(pa.schema([("id", pa.int64()), ("id (deleted by, 0)", pa.int64())]))
+    by_id = equality((ReadField("id", pa.int64(), names=("id",)),), pa.table({"id": [2]}))
+    plan = files.plan(fields, [files.task(name, deletes=Deletes(equality=(by_id,)))])
+    found = pa.Table.from_batches(batches(plan, filter=pc.field("id (deleted by, 0)") > 1), schema_of(plan))
+    assert found.to_pylist() == [{"id": 1, "id (deleted by, 0)": 2}]
 
 
 @pytest.mark.parametrize("kind", [pa.float64(), pa.list_(pa.int32())])
 def test_equality_deletes_by_columns_without_defined_equality_are_refused(files: Files, kind: pa.DataType) -> None:
     name = files.parquet("a.parquet", pa.table({"x": pa.array([None], kind)}))
     field = ReadField("x", kind, names=("x",))
-    deletes = Deletes(equality=(EqualityDeletes((field,), pa.table({"x": pa.array([None], kind)})),))
+
+    def deletes() -> Deletes:
+        return Deletes(equality=(equality((field,), pa.table({"x": pa.array([None], kind)})),))
+
     with pytest.raises(Unsupported, match="equality of the column 'x'"):
         list(batches(files.plan((field,), [files.task(name, deletes=deletes)])))
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from lakehouse.errors import NotFound, Unsupported
-from lakehouse.formats.iceberg.delete_index import Applicable, Newer
+from lakehouse.formats.iceberg.delete_index import Applicable, OfPartition, sequence_of
 from lakehouse.formats.iceberg.deletion_vector import positions_of
 from lakehouse.formats.iceberg.entries import DataFile
 from lakehouse.formats.iceberg.kept import Kept
+from lakehouse.formats.iceberg.key_fields import KeyFields
 from lakehouse.formats.iceberg.manifest import DELETED_FILE_PATH, POSITION_DELETES
+from lakehouse.formats.iceberg.partitioning import PartitionSpec
+from lakehouse.formats.iceberg.pruning import identity_value
+from lakehouse.formats.iceberg.schema import ReadSchema
 from lakehouse.formats.iceberg.version import IcebergVersion
 from lakehouse.parallel import every
-from lakehouse.reading.data_file import open_data_file
+from lakehouse.reading.data_file import FileField, open_data_file
+from lakehouse.reading.deleted import DeletedRows, key_of
 from lakehouse.reading.projection import project
 from lakehouse.reading.task import Deletes, EqualityDeletes, FileFormat, ReadField
 from lakehouse.store import Store
@@ -34,59 +39,65 @@ _WORKERS = 8
 
 
 class DeleteFiles:
-    """Reads the deletes of data files. ``columns``: those that the table has or has had, by their ids. May be shared by threads.
+    """Reads the deletes of data files. ``schema``: that of the scan. May be shared by threads.
 
-    Raises `NotFound` for a delete file that is missing or damaged and `Unsupported` for one that cannot be read: without it rows
-    that were deleted would come back.
+    Memory is that of the distinct keys, or positions, of the delete files of one partition; those of several partitions are kept
+    while they are small. Raises `NotFound` for a delete file that is missing or damaged and `Unsupported` for one that cannot be
+    read: without it rows that were deleted would come back.
     """
 
-    def __init__(self, store: Store, version: IcebergVersion, columns: Mapping[int, ReadField]) -> None:
-        self._store, self._version, self._columns = store, version, columns
+    def __init__(self, store: Store, version: IcebergVersion, schema: ReadSchema, specs: Mapping[int, PartitionSpec]) -> None:
+        self._store, self._version, self._schema, self._specs = store, version, schema, specs
         self._positions = Kept["dict[str, Positions]"](_KEPT_BYTES)
-        self._tables = Kept["pa.Table"](_KEPT_BYTES)
-        self._equality = Kept[tuple[EqualityDeletes, ...]](_KEPT_BYTES)
+        self._equality = Kept[tuple[DeletedRows, ...]](_KEPT_BYTES)
 
-    def of(self, path: str, applicable: Applicable) -> Deletes:
-        """What is deleted of the data file of that stated path."""
+    def of(self, file: DataFile, applicable: Applicable) -> Deletes:
+        """What is deleted of the data file."""
         vector = applicable.vector
-        positions = self._vector(vector) if vector is not None else self._merged(path, applicable.positions)
-        return Deletes(positions, tuple(each for newer in applicable.equality for each in self._sets(newer)))
+        positions = self._vector(vector) if vector is not None else self._merged(file.path, applicable.positions)
+        rows = [each for of_partition in applicable.equality for each in self._deleted_rows(of_partition)]
+        sequence = sequence_of(file, self._version.where)
+        return Deletes(positions, tuple(EqualityDeletes(each, sequence) for each in rows), self._constants(file, rows))
 
-    def _sets(self, newer: Newer) -> tuple[EqualityDeletes, ...]:
-        """The equality deletes of those files, one for each set of columns: the same ones for all who ask."""
-        return self._equality.get((newer.partition, newer.start), partial(self._grouped, newer.all[newer.start :]))
+    def _constants(self, file: DataFile, rows: Iterable[DeletedRows]) -> dict[int, pa.Scalar]:
+        """The values of identity partitions by columns that rows are deleted by."""
+        keys = {key.field_id: key for each in rows for key in map(key_of, each.fields)}
+        return {
+            number: identity_value(file, place, field, keys[number].type, self._version.where)
+            for place, field in enumerate(self._specs[file.spec_id].fields)
+            if field.transform == "identity" and (number := field.source_ids[0]) in keys
+        }
 
-    def _grouped(self, files: Sequence[DataFile]) -> tuple[tuple[EqualityDeletes, ...], int]:
-        import pyarrow as pa
+    @cached_property
+    def _keys(self) -> KeyFields:
+        return KeyFields(self._version.metadata, self._schema, self._version.where)
 
-        tables: dict[tuple[int, ...], list[pa.Table]] = {}
+    def _deleted_rows(self, files: OfPartition) -> tuple[DeletedRows, ...]:
+        """The rows that those files delete, one object for each set of columns: the same ones for all who ask."""
+        return self._equality.get(files.partition, partial(self._read_rows, files.files))
+
+    def _read_rows(self, files: Sequence[DataFile]) -> tuple[tuple[DeletedRows, ...], int]:
+        alike: dict[tuple[int, ...], list[DataFile]] = defaultdict(list)
+        for file in files:
+            if not file.equality_ids:
+                where = self._version.where
+                raise NotFound(f"{where} is damaged: the entry of the equality deletes {file.path} names no equality_ids")
+            alike[tuple(sorted(file.equality_ids))].append(file)
+        made = tuple(
+            DeletedRows(self._keys.of(ids, each[0].path), self._tables(each), f"{self._version.where}: {each[0].path}")
+            for ids, each in sorted(alike.items())
+        )
+        return made, sum(each.size for each in made)
+
+    def _tables(self, files: Sequence[DataFile]) -> Iterator[tuple[pa.Table, int]]:
         for file, table in every(self._table, files, workers=min(_WORKERS, len(files))):
-            tables.setdefault(tuple(sorted(file.equality_ids)), []).append(table)
-        made = tuple(EqualityDeletes(self._fields(ids, ""), pa.concat_tables(each)) for ids, each in sorted(tables.items()))
-        return made, sum(each.rows.nbytes for each in made)
+            yield table, sequence_of(file, self._version.where)
 
     def _table(self, file: DataFile) -> pa.Table:
-        return self._tables.get(file.path, partial(self._read_table, file))
-
-    def _read_table(self, file: DataFile) -> tuple[pa.Table, int]:
         import pyarrow as pa
 
-        fields = self._fields(tuple(sorted(file.equality_ids)), file.path)
-        schema, batches = self._rows(file, fields)
-        table = pa.Table.from_batches(batches, schema)
-        return table, table.nbytes
-
-    def _fields(self, ids: tuple[int, ...], path: str) -> tuple[ReadField, ...]:
-        """The columns of those ids, whether or not the table still has them."""
-        if not ids:
-            raise NotFound(f"{self._version.where} is damaged: the entry of the equality deletes {path} names no equality_ids")
-        unknown = [number for number in ids if number not in self._columns]
-        if unknown:
-            raise Unsupported(
-                f"{self._version.where}: the equality deletes {path} are by the field {unknown[0]}, which is no column of the "
-                "table that can be read; compact the table's deletes"
-            )
-        return tuple(replace(self._columns[number], nullable=True) for number in ids)
+        schema, batches = self._rows(file, self._keys.of(sorted(file.equality_ids), file.path))
+        return pa.Table.from_batches(batches, schema)
 
     def _merged(self, path: str, files: tuple[DataFile, ...]) -> Positions | None:
         """The positions of all those files that are of the data file of that stated path."""
@@ -123,9 +134,10 @@ class DeleteFiles:
         what = "position" if file.content == POSITION_DELETES else "equality"
         opened = open_data_file(self._store, read, file.size, format_of(file, self._version.where))
         projection = project(opened, fields, by="id")
-        missing = [field.name for field in fields if field.name not in projection.sources]
+        missing = [field for field in fields if not _is_held(field, projection.sources.get(field.name))]
         if missing:
-            raise NotFound(f"{opened.where} is damaged: as {what} deletes it must have the column {missing[0]}; restore the file")
+            name = key_of(missing[0]).name
+            raise NotFound(f"{opened.where} is damaged: as {what} deletes it must have the column {name}; restore the file")
         batches = [projection.apply(batch) for _, batch in opened.batches(projection.leaves)]
         rows = sum(batch.num_rows for batch in batches)
         if rows != file.rows:
@@ -146,6 +158,18 @@ def format_of(file: DataFile, where: str) -> FileFormat:
     if file.file_format not in ("parquet", "orc", "avro"):
         raise Unsupported(f"{where}: {file.path} is of the format {file.file_format!r}; parquet, orc and avro can be read")
     return file.file_format  # type: ignore[return-value]
+
+
+def _is_held(field: ReadField, source: FileField | None) -> bool:
+    """Whether a file that holds ``field`` as ``source`` holds all of the way that it is."""
+    if source is None or key_of(field) is field:
+        return source is not None
+    inner = field.children[0]
+    return any(
+        _is_held(inner, each)
+        for each in source.children
+        if (each.field_id == inner.field_id if source.has_ids() else each.name in (inner.names or ()))
+    )
 
 
 def _position_fields() -> tuple[ReadField, ...]:

@@ -22,25 +22,27 @@ from lakehouse.formats.iceberg.partitioning import PartitionSpec
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Applicable", "DeleteIndex", "Newer", "sequence_of"]
+__all__ = ["Applicable", "DeleteIndex", "OfPartition", "sequence_of"]
 
 Partition = tuple[int, tuple[Any, ...]]
 
 
-class Newer(NamedTuple):
-    """Equality-delete files of one partition (None: of all), in the order of their sequence numbers, from number ``start`` on."""
+class OfPartition(NamedTuple):
+    """The equality-delete files of one partition (None: of all)."""
 
     partition: Partition | None
-    start: int
-    all: Sequence[DataFile]
+    files: Sequence[DataFile]
 
 
 class Applicable(NamedTuple):
-    """The delete files of one data file. With a ``vector`` there are no ``positions``."""
+    """The delete files of one data file. With a ``vector`` there are no ``positions``.
+
+    ``equality``: all files of the partitions of which some apply; those that do are newer than the data file.
+    """
 
     vector: DataFile | None
     positions: tuple[DataFile, ...]
-    equality: tuple[Newer, ...]
+    equality: tuple[OfPartition, ...]
 
 
 class _BySequence:
@@ -68,7 +70,8 @@ class DeleteIndex:
         self._where = where
         self._decimals = {spec.id: _decimals(spec, types) for spec in specs.values()}
         self._vectors: dict[str, DataFile] = {}
-        by_path: dict[str, list[DataFile]] = defaultdict(list)
+        by_path: dict[bytes, list[DataFile]] = defaultdict(list)
+        by_bound: dict[bytes, list[DataFile]] = defaultdict(list)
         positions: dict[Partition, list[DataFile]] = defaultdict(list)
         equality: dict[Partition | None, list[DataFile]] = defaultdict(list)
         for delete in deletes:
@@ -77,11 +80,15 @@ class DeleteIndex:
                 equality[None if everywhere else self._partition(delete)].append(delete)
             elif delete.file_format == "puffin":
                 self._add_vector(delete)
-            elif (referenced := _referenced(delete)) is not None:
-                by_path[referenced].append(delete)
+            elif delete.referenced_data_file is not None:
+                by_path[delete.referenced_data_file.encode()].append(delete)
+            elif (bound := _only_bound(delete)) is not None:
+                by_bound[bound].append(delete)
             else:
                 positions[self._partition(delete)].append(delete)
         self._by_path = {path: _BySequence(files, where) for path, files in by_path.items()}
+        self._by_bound = {bound: _BySequence(files, where) for bound, files in by_bound.items()}
+        self._bound_sizes = sorted({len(bound) for bound in by_bound})
         self._positions = {partition: _BySequence(files, where) for partition, files in positions.items()}
         self._equality = {partition: _BySequence(files, where) for partition, files in equality.items()}
 
@@ -106,9 +113,9 @@ class DeleteIndex:
         """
         sequence, partition = sequence_of(file, self._where), self._partition(file)
         equality = tuple(
-            Newer(key, start, known.files)
+            OfPartition(key, known.files)
             for key in (None, partition)
-            if (known := self._equality.get(key)) is not None and (start := known.from_(sequence + 1)) < len(known.files)
+            if (known := self._equality.get(key)) is not None and known.from_(sequence + 1) < len(known.files)
         )
         vector = self._vectors.get(file.path)
         positions: tuple[DataFile, ...] = ()
@@ -121,10 +128,13 @@ class DeleteIndex:
         return Applicable(vector, positions, equality) if vector or positions or equality else None
 
     def _position_files(self, file: DataFile, sequence: int, partition: Partition) -> tuple[DataFile, ...]:
-        known = self._by_path.get(file.path), self._positions.get(partition)
-        found = (delete for each in known if each is not None for delete in each.files[each.from_(sequence) :])
         name = file.path.encode()
-        return tuple(delete for delete in found if _may_name(delete, name))
+        found = [*_not_older(self._by_path.get(name), sequence), *_not_older(self._by_bound.get(name), sequence)]
+        for size in self._bound_sizes[: bisect_left(self._bound_sizes, len(name))]:
+            cut = _not_older(self._by_bound.get(name[:size]), sequence)
+            found += (delete for delete in cut if self._partition(delete) == partition)
+        found += (delete for delete in _not_older(self._positions.get(partition), sequence) if _may_name(delete, name))
+        return tuple(found)
 
     def _partition(self, file: DataFile) -> Partition:
         """The partition as a key: equal where the values are, however they were written."""
@@ -163,17 +173,14 @@ def _key(value: Any, *, is_decimal: bool) -> Any:
     return value
 
 
-def _referenced(delete: DataFile) -> str | None:
-    """The one data file that position deletes are of: stated, or the only path within their bounds."""
-    if delete.referenced_data_file is not None:
-        return delete.referenced_data_file
+def _not_older(known: _BySequence | None, sequence: int) -> Sequence[DataFile]:
+    return () if known is None else known.files[known.from_(sequence) :]
+
+
+def _only_bound(delete: DataFile) -> bytes | None:
+    """Both bounds of the paths that position deletes name, where they are the same: the one path, or what it was cut off to."""
     lower, upper = delete.lower_bounds.get(DELETED_FILE_PATH), delete.upper_bounds.get(DELETED_FILE_PATH)
-    if lower is None or lower != upper:
-        return None
-    try:
-        return lower.decode()
-    except UnicodeDecodeError:
-        return None
+    return lower if lower == upper else None
 
 
 def _may_name(delete: DataFile, path: bytes) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -15,20 +16,18 @@ Value = TypeVar("Value")
 class Kept(Generic[Value]):
     """Values by their keys, those used last, of ``limit`` bytes together. Threads that want one value wait for the first.
 
-    A value that is larger than all that may be kept is read anew for each.
+    The value used last stays, however large it is: what many need one after the other is never read for each.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit, self._total = limit, 0
         self._values: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
-        self._locks: dict[Hashable, Lock] = {}
+        self._reading: dict[Hashable, tuple[Lock, int]] = {}
         self._lock = Lock()
 
     def get(self, key: Hashable, read: Callable[[], tuple[Value, int]]) -> Value:
         """The value of ``key``: the one that is kept, or what ``read`` gives, with its size in bytes."""
-        with self._lock:
-            alone = self._locks.setdefault(key, Lock())
-        with alone:
+        with self._alone(key):
             with self._lock:
                 if key in self._values:
                     self._values.move_to_end(key)
@@ -37,7 +36,22 @@ class Kept(Generic[Value]):
             with self._lock:
                 self._values[key] = value, size
                 self._total += size
-                while self._total > self._limit:
+                while self._total > self._limit and len(self._values) > 1:
                     _, (_, gone) = self._values.popitem(last=False)
                     self._total -= gone
             return value
+
+    @contextmanager
+    def _alone(self, key: Hashable) -> Iterator[None]:
+        """One thread at a time for each key; a lock is there as long as somebody holds it or waits for it."""
+        with self._lock:
+            lock, wanted = self._reading.get(key, (Lock(), 0))
+            self._reading[key] = lock, wanted + 1
+        try:
+            with lock:
+                yield
+        finally:
+            with self._lock:
+                lock, wanted = self._reading.pop(key)
+                if wanted > 1:
+                    self._reading[key] = lock, wanted - 1

@@ -15,13 +15,13 @@ from lakehouse.formats.iceberg.entries import DataFile
 from lakehouse.formats.iceberg.manifest_list import ManifestFile, PartitionSummary
 from lakehouse.formats.iceberg.partitioning import PartitionField, PartitionSpec
 from lakehouse.formats.iceberg.single_value import from_avro, from_binary
-from lakehouse.formats.iceberg.transforms import Range, range_of, value_of_bound
+from lakehouse.formats.iceberg.transforms import Range, range_of, tells_nulls, value_of_bound
 from lakehouse.reading.task import Bounds, ColumnBounds, ReadField
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Pruning"]
+__all__ = ["Pruning", "identity_value"]
 
 _KEPT_PARTITIONS = 10_000
 
@@ -47,7 +47,7 @@ class Pruning:
             spec.id: tuple(
                 _Part(place, field, by_id[field.source_ids[0]])
                 for place, field in enumerate(spec.fields)
-                if len(field.source_ids) == 1 and field.source_ids[0] in by_id and field.transform != "void"
+                if len(field.source_ids) == 1 and field.source_ids[0] in by_id and tells_nulls(field.transform)
             )
             for spec in specs.values()
         }
@@ -85,12 +85,7 @@ class Pruning:
         return {part.field.source_ids[0]: self._constant(file, part) for part in parts} if parts else None
 
     def _constant(self, file: DataFile, part: _Part) -> pa.Scalar:
-        import pyarrow as pa
-
-        try:
-            return pa.scalar(from_avro(file.partition[part.place], part.column.type), part.column.type)
-        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
-            raise self._damaged(file.path, part, error) from error
+        return identity_value(file, part.place, part.field, part.column.type, self._where)
 
     def of_manifest(self, manifest: ManifestFile) -> Bounds:
         """What the list says of the files of a manifest."""
@@ -118,7 +113,7 @@ class Pruning:
         try:
             lower, upper = (None if end is None else range_of(transform, end, kind) for end in ends)
         except (ValueError, OverflowError) as error:
-            raise self._damaged(path, part, error) from error
+            raise _damaged(self._where, path, part.field, error) from error
         return None if lower is None else lower[0], None if upper is None else upper[1]
 
     def _of_file(self, file: DataFile, name: str) -> ColumnBounds | None:
@@ -138,11 +133,25 @@ class Pruning:
                 try:
                     ranges.append(range_of(part.field.transform, value, column.type))
                 except (ValueError, OverflowError) as error:
-                    raise self._damaged(file.path, part, error) from error
+                    raise _damaged(self._where, file.path, part.field, error) from error
         return _bounds(ranges, nulls, column.type)
 
-    def _damaged(self, path: str, part: _Part, error: Exception) -> NotFound:
-        return NotFound(f"{self._where} is damaged: the partition value {part.field.name} of {path} is none ({error})")
+
+def identity_value(file: DataFile, place: int, field: PartitionField, kind: pa.DataType, where: str) -> pa.Scalar:
+    """The value of the column of the type ``kind`` by whose values ``field``, at that place, partitions.
+
+    Raises `NotFound` for a value that is none of that type.
+    """
+    import pyarrow as pa
+
+    try:
+        return pa.scalar(from_avro(file.partition[place], kind), kind)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        raise _damaged(where, file.path, field, error) from error
+
+
+def _damaged(where: str, path: str, field: PartitionField, error: Exception) -> NotFound:
+    return NotFound(f"{where} is damaged: the partition value {field.name} of {path} is none ({error})")
 
 
 def _inside(fields: Iterable[ReadField]) -> Iterator[ReadField]:

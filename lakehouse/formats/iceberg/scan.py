@@ -48,7 +48,7 @@ class _Planning:
         self._specs = specs_of(version.metadata, version.where)
         self._columns = historical_fields(version.metadata, schema, version.where)
         self._pruning = Pruning((each for each in schema.fields if each.name not in schema.refused), self._specs, version.where)
-        self._delete_files = DeleteFiles(store, version, self._columns)
+        self._delete_files = DeleteFiles(store, version, schema, self._specs)
 
     @cached_property
     def _manifests(self) -> list[ManifestFile]:
@@ -80,7 +80,7 @@ class _Planning:
             rows=file.rows,
             by="id",
             constants=self._pruning.constants(file),
-            deletes=None if applicable is None else partial(self._delete_files.of, file.path, applicable),
+            deletes=None if applicable is None else partial(self._delete_files.of, file, applicable),
             bounds=self._pruning.of_file(file),
             inner_constants=self._pruning.inner_constants(file),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -55,7 +56,7 @@ def test_bytes_with_a_right_checksum_that_are_no_bitmap_are_an_error() -> None:
         positions_of(struct.pack(">I", len(body)) + body + struct.pack(">I", zlib.crc32(body)), "the vector", 1)
 
 
-def test_what_is_kept_is_read_once_also_by_threads_and_what_does_not_fit_is_read_anew() -> None:
+def test_what_is_kept_is_read_once_also_by_threads_and_the_last_one_is_kept_though_it_does_not_fit() -> None:
     kept, read = Kept[int](10), list[int]()
 
     def value(number: int) -> int:
@@ -73,4 +74,32 @@ def test_what_is_kept_is_read_once_also_by_threads_and_what_does_not_fit_is_read
     assert read == [1, 2, 1]
     value(0)
     value(0)
-    assert read == [1, 2, 1, 0, 0]
+    assert read == [1, 2, 1, 0]
+    value(1)
+    value(1)
+    assert read == [1, 2, 1, 0, 1]
+
+
+def test_what_is_kept_no_more_takes_no_memory() -> None:
+    kept = Kept[None](10)
+    tracemalloc.start()
+    try:
+        for number in range(20_000):
+            kept.get(number, lambda: (None, 1))
+        assert tracemalloc.get_traced_memory()[0] < 200_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_cannot_be_read_is_an_error_for_each_that_asks_and_is_read_again() -> None:
+    kept, results = Kept[int](10), [NotFound("gone"), None]
+
+    def load() -> tuple[int, int]:
+        error = results.pop(0)
+        if error is not None:
+            raise error
+        return 7, 1
+
+    with pytest.raises(NotFound, match="gone"):
+        kept.get("a", load)
+    assert kept.get("a", load) == 7

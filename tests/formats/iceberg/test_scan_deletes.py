@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 import pytest
 
 from lakehouse.errors import NotFound, Unsupported
+from lakehouse.reading.rows import task_batches
 from tests.formats.iceberg.handmade import field
-from tests.formats.iceberg.scanned import BY_P, FIELDS, STRINGS, Make, ids, keys, make, read, rows
+from tests.formats.iceberg.scanned import BY_P, FIELDS, STRINGS, Make, ids, keys, make, plan_of, read, rows
 
 __all__ = ["make"]
 
@@ -70,6 +73,18 @@ def test_an_upper_bound_of_paths_that_was_cut_off_hides_no_deletes(make: Make) -
     low = [{"key": 2147483546, "value": b"s3:"}]
     table.commit(table.positions([(data, 1), (other, 0)], lower_bounds=low, upper_bounds=cut))
     assert ids(table) == [0]
+
+
+@pytest.mark.parametrize("cut", [3, 16, -1, None])
+def test_bounds_of_paths_that_were_both_cut_off_to_the_same_hide_no_deletes(make: Make, cut: int | None) -> None:
+    """Trap: bounds that are equal are taken for the one path, and the file's rows come back."""
+    table = make(spec=BY_P, avro_types=STRINGS)
+    data, other = table.data(rows(0, 1), partition="a"), table.data(rows(2, 3, p="b"), partition="b")
+    table.commit(data, other)
+    for entry, partition in ((data, "a"), (other, "b")):
+        bound = [{"key": 2147483546, "value": entry["file_path"][:cut].encode()}]
+        table.commit(table.positions([(entry, 1)], partition=partition, lower_bounds=bound, upper_bounds=bound))
+    assert ids(table) == [0, 2]
 
 
 def test_a_deletion_vector_replaces_position_deletes_of_its_file(make: Make) -> None:
@@ -140,6 +155,113 @@ def test_equality_deletes_by_a_column_that_was_dropped_since_still_apply(make: M
     table.add_schema(FIELDS)
     table.commit(table.data(rows(2)))
     assert read(table) == [{"id": 1, "p": "a"}, {"id": 2, "p": "a"}]
+
+
+def test_equality_deletes_by_a_dropped_column_are_not_by_a_new_one_of_its_name(make: Make) -> None:
+    """Trap: a partition value of the new column is none of the old, and rows that nobody deleted go."""
+    table = make([field(1, "id", "long"), field(2, "p", "string")], avro_types=STRINGS)
+    table.commit(table.data(pa.table({"id": [1, 2], "p": ["x", "y"]})))
+    deletes = table.equal(pa.table({"p": ["x"]}), equality_ids=[2])
+    table.add_schema([field(1, "id", "long"), field(5, "p", "string")])
+    spec = table.add_spec([{"name": "p", "transform": "identity", "source-id": 5, "field-id": 1000}])
+    table.commit(table.data(keys(3, 4), partition=["x"]), spec=spec)
+    table.commit(deletes)
+    assert read(table) == [{"id": 2, "p": None}, {"id": 3, "p": "x"}, {"id": 4, "p": "x"}]
+
+
+def test_equality_deletes_by_a_partition_column_that_was_dropped_since_still_apply(make: Make) -> None:
+    """Trap: files that lack the column have the partition's value of it, also when no scan gives it any more."""
+    table = make(spec=BY_P, avro_types=STRINGS)
+    table.commit(table.data(keys(1, 2), partition=["x"]))
+    table.commit(table.equal(pa.table({"p": ["x"]}), equality_ids=[2], partition=["x"]))
+    assert ids(table) == []
+    table.add_schema([field(1, "id", "long")])
+    table.commit(table.data(keys(9), partition=["x"]))
+    assert ids(table) == [9]
+
+
+def test_all_data_files_share_what_equality_deletes_hold_and_it_is_read_once(make: Make) -> None:
+    """Trap: a table that is updated all the time has a data file and a file of deletes for each commit."""
+    table = make()
+    entries = []
+    for number in range(12):
+        entries.append(table.equal(keys(*range(number + 1))))
+        table.commit(table.data(rows(*range(number + 2), p=str(number))), entries[-1])
+    plan = plan_of(table)
+    tasks = list(plan.all_tasks())
+    held = [task.deletes().equality for task in tasks if task.deletes is not None]
+    assert [len(each) for each in held] == [1] * 11
+    assert len({id(each.rows) for (each,) in held}) == 1
+    for entry in entries:
+        table.at(entry).unlink()
+    left = [row for task in tasks for batch in task_batches(plan, task) for row in batch.to_pylist()]
+    assert sorted(left, key=lambda row: row["id"]) == [{"id": each, "p": "11"} for each in range(13)]
+
+
+NESTED = {"type": "struct", "fields": [field(11, "x", "long"), field(12, "y", "string")]}
+
+
+def nested(*values: dict[str, Any] | None, inside: tuple[str, ...] = ("x", "y")) -> pa.Array:
+    known = {"x": (pa.int64(), "11"), "y": (pa.string(), "12")}
+    return pa.array(
+        list(values),
+        pa.struct([pa.field(name, known[name][0], metadata={"PARQUET:field_id": known[name][1]}) for name in inside]),
+    )
+
+
+def by_x(*values: int | None) -> pa.Table:
+    return pa.table({"s": nested(*({"x": value} for value in values), inside=("x",))})
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "orc"])
+def test_equality_deletes_by_a_field_inside_of_a_struct_apply(make: Make, file_format: str) -> None:
+    table = make([field(1, "id", "long"), field(10, "s", NESTED)])
+    values = nested({"x": 7, "y": "a"}, {"x": 8, "y": "a"}, None, {"x": None, "y": "b"})
+    table.commit(table.data(pa.table({"id": [0, 1, 2, 3], "s": values}), file_format=file_format))
+    if file_format == "parquet":
+        table.commit(table.data(pa.table({"id": [4], "s": nested({"y": "c"}, inside=("y",))})))
+    table.commit(table.data(keys(5)))
+    table.commit(table.equal(by_x(7), equality_ids=[11]))
+    assert ids(table) == ([1, 2, 3, 4, 5] if file_format == "parquet" else [1, 2, 3, 5])
+    table.commit(table.equal(by_x(None), equality_ids=[11]), table.data(keys(6)))
+    assert ids(table) == [1, 6]
+
+
+@pytest.mark.parametrize("left", [[field(12, "y", "string")], [field(12, "z", "string"), field(11, "w", "long")]])
+def test_equality_deletes_by_a_field_inside_of_a_struct_that_was_dropped_or_renamed_since_apply(make: Make, left: Any) -> None:
+    table = make([field(1, "id", "long"), field(10, "s", NESTED)])
+    table.commit(table.data(pa.table({"id": [0, 1], "s": nested({"x": 7, "y": "a"}, {"x": 8, "y": "a"})})))
+    both = pa.table({"s": nested({"x": 7, "y": "a"}, {"x": 8, "y": "b"})})
+    table.commit(table.equal(both, equality_ids=[12, 11]))
+    table.add_schema([field(1, "id", "long"), field(10, "t", {"type": "struct", "fields": left})])
+    assert ids(table) == [1]
+
+
+def test_equality_deletes_by_a_partition_value_inside_of_a_struct_that_files_lack_apply(make: Make) -> None:
+    spec = [{"name": "x", "transform": "identity", "source-id": 11, "field-id": 1000}]
+    table = make([field(1, "id", "long"), field(10, "s", NESTED)], spec=spec, avro_types={1000: "long"})
+    for number in (7, 8):
+        made = table.data(pa.table({"id": [number], "s": nested({"y": "a"}, inside=("y",))}), partition=[number])
+        table.commit(made)
+    table.commit(table.equal(by_x(7), equality_ids=[11]), spec=table.add_spec([]))
+    assert ids(table) == [8]
+
+
+def test_equality_deletes_that_lack_the_field_inside_of_the_struct_are_damaged(make: Make) -> None:
+    table = make([field(1, "id", "long"), field(10, "s", NESTED)])
+    table.commit(table.data(pa.table({"id": [0], "s": nested({"x": 7, "y": "a"})})))
+    table.commit(table.equal(pa.table({"s": nested({"y": "a"}, inside=("y",))}), equality_ids=[11]))
+    with pytest.raises(NotFound, match="must have the column x"):
+        read(table)
+
+
+def test_equality_deletes_by_a_field_inside_of_a_list_are_refused_as_such(make: Make) -> None:
+    repeated = {"type": "list", "element-id": 11, "element": "long", "element-required": False}
+    table = make([field(1, "id", "long"), field(10, "items", repeated)])
+    table.commit(table.data(keys(0)))
+    table.commit(table.equal(keys(0), equality_ids=[11]))
+    with pytest.raises(Unsupported, match="field 11, which is inside of the list or map 'items'"):
+        read(table)
 
 
 def test_equality_deletes_by_a_column_that_older_files_lack_find_its_default(make: Make) -> None:

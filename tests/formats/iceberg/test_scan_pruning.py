@@ -75,6 +75,21 @@ def test_an_identity_partition_by_a_field_of_a_struct_is_its_value_where_the_fil
     ]
 
 
+@pytest.mark.parametrize(("value", "ids"), [(None, [1, 2]), (b"\0", [None])])
+def test_a_partition_by_a_transform_that_nobody_knows_rules_nothing_out(
+    tmp_path: Path, value: bytes | None, ids: list[int | None]
+) -> None:
+    """Trap: null is what such a transform may give for values, and something else for null."""
+    spec = [{"name": "z", "transform": "zorder9", "source-id": 1, "field-id": 1000}]
+    table = HandmadeTable(tmp_path / "t", FIELDS[:1], spec, avro_types={1000: "bytes"})
+    summary = {"contains_null": value is None, "contains_nan": False, "lower_bound": value, "upper_bound": value}
+    data = table.data(pa.table({"id": pa.array(ids, pa.int64())}), partition=[value])
+    table.commit(data, partitions=[summary])
+    for where in (pc.field("id") == 1, pc.field("id").is_null(), pc.field("id") > 0):
+        expected = pa.table({"id": pa.array(ids, pa.int64())}).filter(where).to_pylist()
+        assert read(plan_of(table), where) == expected
+
+
 def test_a_manifest_that_a_filter_rules_out_is_not_read(tmp_path: Path) -> None:
     table = HandmadeTable(tmp_path / "t", FIELDS, IDENTITY, avro_types={1000: "string"})
     for p in ("a", "b"):
