@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lakehouse.errors import NotFound, Transfer, Unsupported
+from lakehouse.reading.chunks import Chunk, ColumnChunks, footer_bytes, footer_length
 from lakehouse.reading.task import FileFormat
 from lakehouse.store import ObjectFile, Store
 
@@ -32,8 +33,10 @@ AHEAD_BYTES = 32 << 20
 """What is read of neighbouring row groups before the first batch of them; a larger row group is read piece by piece."""
 
 PIECE_BYTES = 1 << 20
+_TAIL_BYTES = 64 << 10
 _LEAST_ROWS = 64
 _SUMMED_LEAVES = 64
+_MOST_CHUNKS = 10_000
 _ID_KEYS = (b"PARQUET:field_id", b"iceberg.id")
 
 
@@ -116,7 +119,7 @@ def open_data_file(store: Store, path: str, size: int, file_format: FileFormat =
 def _open(store: Store, path: str, size: int, file_format: FileFormat, where: str) -> DataFile:
     with unreadable(where, file_format):
         if file_format == "parquet":
-            return ParquetDataFile(where, _opened(store, path, size, where))
+            return ParquetDataFile(where, *_parquet(store, path, size, where))
         if file_format == "orc":
             return _OrcFile(where, _opened(store, path, size, where))
     raise Unsupported(f"{where}: data files of format {file_format!r} cannot be read; rewrite the table's data as Parquet")
@@ -153,7 +156,12 @@ def unreadable(where: str, file_format: str = "parquet") -> Iterator[None]:
         what = f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
         if isinstance(error, pa.ArrowNotImplementedError) or "crypt" in what or "out of range" in what:
             raise Unsupported(f"{where}: uses something of {file_format} that cannot be read ({what})") from error
-        raise NotFound(f"{where} is damaged: it cannot be read as {file_format} ({what}); restore it, then run again") from error
+        raise damaged(where, file_format, what) from error
+
+
+def damaged(where: str, file_format: str, what: str) -> NotFound:
+    """The error for a file that is there and no file of its format; ``what`` is wrong with it."""
+    return NotFound(f"{where} is damaged: it cannot be read as {file_format} ({what}); restore it, then run again")
 
 
 def fields_of(schema: pa.Schema) -> tuple[FileField, ...]:
@@ -195,27 +203,52 @@ def _opened(store: Store, path: str, size: int, where: str) -> Any:
 
     if size > WHOLE_BYTES:
         return pa.PythonFile(ObjectFile(store, path, size), mode="r")
-    data = store.get(path)
-    if len(data) != size:
-        raise _other_size(where, len(data), size)
-    return pa.BufferReader(data)
+    return pa.BufferReader(_end(store, path, size, size, where))
+
+
+def _parquet(store: Store, path: str, size: int, where: str) -> tuple[Any, bytes]:
+    """What Arrow reads the object by, and the end of it with all of its footer."""
+    import pyarrow as pa
+
+    if size <= WHOLE_BYTES:
+        data = _end(store, path, size, size, where)
+        return pa.BufferReader(data), data
+    tail = _end(store, path, size, _TAIL_BYTES, where)
+    if len(tail) < (length := footer_length(tail)) <= size:
+        tail = _end(store, path, size, length, where)
+    return pa.PythonFile(ObjectFile(store, path, size), mode="r"), tail
+
+
+def _end(store: Store, path: str, size: int, length: int, where: str) -> bytes:
+    found = store.get(path, start=size - length, end=size) if length < size else store.get(path)
+    if len(found) != length:
+        raise _other_size(where, size - length + len(found), size)
+    return found
 
 
 class ParquetDataFile:
     """Row groups are read in runs of neighbours, so that batches are full and requests few where row groups are small."""
 
-    def __init__(self, where: str, source: Any) -> None:
+    def __init__(self, where: str, source: Any, tail: bytes) -> None:
+        """``source``: what Arrow reads the file by; ``tail``: the end of it, with all of its footer."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self._where, self._source = where, source
+        self._where, self._source, self._tail = where, source, tail
         self._options = {"coerce_int96_timestamp_unit": "us", "page_checksum_verification": True}
-        file = pq.ParquetFile(source, pre_buffer=True, **self._options)
-        self._reader, self.metadata = file.reader, file.metadata
+        known = pq.read_metadata(pa.BufferReader(tail)) if len(tail) < source.size() else None
+        file = pq.ParquetFile(source, metadata=known, pre_buffer=True, **self._options)
+        self._reader, self._metadata = file.reader, file.metadata
         self._fields = fields_of(file.schema_arrow)
-        groups = range(self.metadata.num_row_groups)
-        self._group_rows = tuple(self.metadata.row_group(group).num_rows for group in groups)
+        groups = [self._metadata.row_group(group) for group in range(self._metadata.num_row_groups)]
+        self._group_rows = tuple(group.num_rows for group in groups)
+        self._group_bytes = tuple(group.total_byte_size for group in groups)
+        if min(self._group_rows, default=0) < 0 or sum(self._group_rows) != self._metadata.num_rows:
+            raise pa.ArrowInvalid(f"its row groups do not have the {self._metadata.num_rows} rows that it states")
+        self._chunks: ColumnChunks | None = None
+        self._size = source.size() if min(self._group_bytes, default=0) > 0 else 1 << 63
         self._starts = (0, *itertools.accumulate(self._group_rows))
-        if (self._fields[-1].leaves.stop if self._fields else 0) != self.metadata.num_columns:
+        if (self._fields[-1].leaves.stop if self._fields else 0) != self._metadata.num_columns:
             raise Unsupported(f"{where}: has a column of a kind that cannot be read (its Parquet and Arrow schemas differ)")
 
     @property
@@ -268,7 +301,7 @@ class ParquetDataFile:
         import pyarrow.parquet as pq
 
         return pq.ParquetFile(
-            self._source, metadata=self.metadata, pre_buffer=False, buffer_size=PIECE_BYTES, **self._options
+            self._source, metadata=self._metadata, pre_buffer=False, buffer_size=PIECE_BYTES, **self._options
         ).reader
 
     def _runs(self, groups: Sequence[int], leaves: Sequence[int], limit: int) -> Iterator[tuple[list[int], int, int]]:
@@ -276,7 +309,7 @@ class ParquetDataFile:
         run: list[int] = []
         packed = plain = 0
         for group in groups:
-            here, decompressed = self._bytes(group, leaves)
+            here, decompressed = self._bytes(group, leaves, limit)
             if run and (group != run[-1] + 1 or packed + here > limit):
                 yield run, packed, plain
                 run, packed, plain = [], 0, 0
@@ -286,12 +319,24 @@ class ParquetDataFile:
         if run:
             yield run, packed, plain
 
-    def _bytes(self, group: int, leaves: Sequence[int]) -> tuple[int, int]:
-        found = self.metadata.row_group(group)
-        if len(leaves) > _SUMMED_LEAVES:
-            return found.total_byte_size, found.total_byte_size
-        columns = [found.column(leaf) for leaf in leaves]
-        return sum(each.total_compressed_size for each in columns), sum(each.total_uncompressed_size for each in columns)
+    def _bytes(self, group: int, leaves: Sequence[int], limit: int) -> tuple[int, int]:
+        """Those of the row group, where the leaves make no difference to ``limit``, or too many would have to be looked at."""
+        whole = self._group_bytes[group]
+        if max(self._size, sum(self._group_bytes)) <= limit:
+            return whole, whole
+        if len(leaves) > _SUMMED_LEAVES or len(self._group_rows) * self._metadata.num_columns > _MOST_CHUNKS:
+            return whole, whole
+        chunks = [self.chunk(group, leaf) for leaf in leaves]
+        return sum(each.packed for each in chunks), sum(each.plain for each in chunks)
+
+    def chunk(self, group: int, leaf: int) -> Chunk:
+        """What the footer tells of a leaf in a row group. Raises `NotFound` where it is damaged."""
+        try:
+            if self._chunks is None:
+                self._chunks = ColumnChunks(footer_bytes(self._tail))
+            return self._chunks[group, leaf]
+        except ValueError as error:
+            raise damaged(self._where, "parquet", str(error)) from error
 
 
 class _OrcFile:

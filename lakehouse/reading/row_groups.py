@@ -8,7 +8,7 @@ Source: Parquet, "Statistics", "Column order".
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lakehouse.errors import NotFound, Unsupported
 from lakehouse.reading.conversion import conversion
@@ -29,22 +29,21 @@ def groups_that_may_match(file: DataFile, projection: Projection, may_match: May
     return [
         group
         for group, rows in enumerate(file.group_rows)
-        if may_match(functools.partial(_bounds, file.metadata.row_group(group), projection), rows)
+        if may_match(functools.partial(_bounds, file, group, projection), rows)
     ]
 
 
-def _bounds(row_group: Any, projection: Projection, name: str) -> ColumnBounds | None:
+def _bounds(file: ParquetDataFile, group: int, projection: Projection, name: str) -> ColumnBounds | None:
     source = projection.sources.get(name)
     if source is None or source.children:
         return None
-    column = row_group.column(source.leaves.start)
-    statistics = column.statistics
-    if statistics is None:
+    chunk = file.chunk(group, source.leaves.start)
+    if chunk.statistics is None:
         return None
-    nulls = statistics.null_count if statistics.has_null_count else None
-    if not statistics.has_min_max or not _is_plain(source.type, column.physical_type):
+    lower, upper, nulls = chunk.statistics
+    if lower is None or upper is None or not _is_plain(source.type, chunk.physical):
         return ColumnBounds(nulls=nulls)
-    limits = _scalars(statistics, source.type, projection.schema.field(name).type)
+    limits = _scalars(lower, upper, source.type, projection.schema.field(name).type)
     return ColumnBounds(*limits, nulls=nulls)
 
 
@@ -53,25 +52,29 @@ def _is_plain(kind: pa.DataType, physical: str) -> bool:
 
     if types.is_signed_integer(kind) or types.is_date32(kind) or types.is_time(kind) or types.is_timestamp(kind):
         return physical in ("INT32", "INT64")
-    return bool(types.is_boolean(kind) or types.is_float32(kind) or types.is_float64(kind) or types.is_string(kind))
+    if types.is_string(kind):
+        return physical == "BYTE_ARRAY"
+    return physical == {"bool": "BOOLEAN", "float": "FLOAT", "double": "DOUBLE"}.get(str(kind))
 
 
-def _scalars(statistics: Any, kind: pa.DataType, target: pa.DataType) -> tuple[pa.Scalar | None, pa.Scalar | None]:
-    """Both limits as the scan gives such values: they are converted as these are."""
+def _scalars(lower: bytes, upper: bytes, kind: pa.DataType, target: pa.DataType) -> tuple[pa.Scalar | None, pa.Scalar | None]:
+    """Both limits as the scan gives such values: they are converted as these are. Source: Parquet, "Plain encoding"."""
     import pyarrow as pa
     import pyarrow.types as types
 
     try:
-        raw = [statistics.min_raw, statistics.max_raw]
         if types.is_string(kind):
-            array = pa.array([each.decode() if isinstance(each, bytes) else each for each in raw], kind)
-        elif types.is_boolean(kind) or types.is_floating(kind):
-            array = pa.array(raw, kind)
-            if any(each != each for each in raw):
-                return None, None
+            array = pa.array([lower.decode(), upper.decode()], kind)
+        elif types.is_boolean(kind):
+            array = pa.array([lower != b"\0", upper != b"\0"])
         else:
-            stored = pa.array(raw, pa.int64() if kind.bit_width == 64 else pa.int32())
-            array = stored.cast(kind) if types.is_integer(kind) else stored.view(kind)
+            stored = {1: pa.int32(), 2: pa.int32(), 4: pa.int32(), 8: pa.int64()}[kind.bit_width // 8]
+            if not len(lower) == len(upper) == stored.bit_width // 8:
+                return None, None
+            array = pa.Array.from_buffers(stored, 2, [None, pa.py_buffer(lower + upper)])
+            array = array.cast(kind) if types.is_integer(kind) else array.view(kind)
+            if types.is_floating(kind) and any(each != each for each in array.to_pylist()):
+                return None, None
         convert = conversion(kind, target, "statistics")
         array = array if convert is None else convert(array)
     except (pa.ArrowException, UnicodeDecodeError, TypeError, NotFound, Unsupported):
