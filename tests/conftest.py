@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("lake", settings.default, deadline=None)  # machines are noisy
+settings.load_profile("lake")
 
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = (
     "false"  # before gcsfs is imported: else every bucket of a double costs a minute

@@ -157,7 +157,8 @@ def _next(number: float, *, upper: bool) -> float:
     """The float beside ``number``, further out: a text that is read as a double and then rounded may become the wrong float."""
     import numpy as np
 
-    return float(np.nextafter(np.float32(number), np.float32("inf" if upper else "-inf")))
+    with np.errstate(over="ignore"):  # what no float can be is infinite
+        return float(np.nextafter(np.float32(number), np.float32("inf" if upper else "-inf")))
 
 
 def _greatest(text: str) -> str:
