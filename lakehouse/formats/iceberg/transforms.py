@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from lakehouse.formats.iceberg.single_value import from_avro, from_binary
+from lakehouse.reading.prefix import text_after
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,7 +86,7 @@ def _first_day(unit: str, value: int) -> int:
 
 def _of_truncated(width: int, value: Any, kind: pa.DataType) -> Range:
     if isinstance(value, str):
-        return value, value if len(value) < width else _after(value)
+        return value, value if len(value) < width else text_after(value)
     if isinstance(value, bytes):
         return value, value if len(value) < width else None
     if isinstance(value, Decimal):
@@ -94,13 +95,3 @@ def _of_truncated(width: int, value: Any, kind: pa.DataType) -> Range:
     if any(value <= greatest < last for greatest in _GREATEST):  # the lowest ones wrap: they are truncated to the highest
         return _UNKNOWN
     return value, last
-
-
-def _after(prefix: str) -> str | None:
-    """A text that no text beginning with ``prefix`` is above; None where there is none."""
-    for end in range(len(prefix), 0, -1):
-        code = ord(prefix[end - 1]) + 1
-        code = 0xE000 if 0xD800 <= code < 0xE000 else code
-        if code <= 0x10FFFF:
-            return prefix[: end - 1] + chr(code)
-    return None

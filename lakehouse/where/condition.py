@@ -2,7 +2,7 @@
 
 The dialect is DuckDB's, and so are the answers: NULL compares to nothing (``x NOT IN (1, NULL)`` holds for no row), NaN equals
 NaN and is above all other numbers, texts compare byte by byte, and what has no zone is UTC. Constants are taken exactly
-(`lakehouse.literals`); only for a column of floats one is the nearest float of its width.
+(`lakehouse.where.literals`); only for a column of floats one is the nearest float of its width.
 
 Negations are pushed down to the comparisons. Above those, false and null need not be told apart, so the expression has plain
 ANDs and ORs of comparisons, from which a reader can tell which files to skip.
@@ -16,9 +16,19 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from lakehouse.comparisons import HOLDS, ColumnValue, Comparison, comparable, compare, compare_columns, is_among, joined, matches
 from lakehouse.errors import Config, Unsupported
-from lakehouse.literals import Constant, kind_of, parsed
+from lakehouse.where.comparisons import (
+    HOLDS,
+    ColumnValue,
+    Comparison,
+    comparable,
+    compare,
+    compare_columns,
+    is_among,
+    joined,
+    matches,
+)
+from lakehouse.where.literals import Constant, kind_of, parsed
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,7 +15,8 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Literal
 
 from lakehouse.errors import Config, Unsupported
-from lakehouse.literals import Constant, Grid, adapted, grid_of, kind_of
+from lakehouse.reading.prefix import text_after
+from lakehouse.where.literals import Constant, Grid, adapted, grid_of, kind_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -170,7 +171,7 @@ def matches(column: ColumnValue, pattern: str, escape: str | None, *, any_case: 
     if any_case or not beginning:
         return found
     found &= column.value >= pa.scalar(beginning, column.type)
-    after = _next_text(beginning)
+    after = text_after(beginning)
     return found & (column.value < pa.scalar(after, column.type)) if after is not None else found
 
 
@@ -186,15 +187,6 @@ def _letters(pattern: str, escape: str | None) -> list[str]:
         else:
             found.append(letter if letter in "%_" else "\\" + letter)
     return found
-
-
-def _next_text(text: str) -> str | None:
-    """The first text that is above all that begin with ``text``; None where there is none."""
-    for length in range(len(text), 0, -1):
-        code = ord(text[length - 1]) + 1
-        if code <= 0x10FFFF:
-            return text[: length - 1] + chr(0xE000 if 0xD800 <= code < 0xE000 else code)
-    return None
 
 
 def comparable(kind: pa.DataType) -> pa.DataType:
