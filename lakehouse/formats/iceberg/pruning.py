@@ -114,6 +114,8 @@ class Pruning:
             lower, upper = (None if end is None else range_of(transform, end, kind) for end in ends)
         except (ValueError, OverflowError) as error:
             raise _damaged(self._where, path, part.field, error) from error
+        if (None, None) in (lower, upper):  # integers that wrapped lie between the ends
+            return None, None
         return None if lower is None else lower[0], None if upper is None else upper[1]
 
     def _of_file(self, file: DataFile, name: str) -> ColumnBounds | None:

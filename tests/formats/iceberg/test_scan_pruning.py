@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,17 @@ def test_a_manifest_that_a_filter_rules_out_is_not_read(tmp_path: Path) -> None:
     first = sorted((table.folder / "metadata").glob("m*.avro"))[0]
     first.write_bytes(b"gone")
     assert [row["p"] for row in read(plan_of(table), pc.field("p") == "b")] == ["b"]
+
+
+def test_a_manifest_with_integers_that_wrapped_when_they_were_truncated_is_read(tmp_path: Path) -> None:
+    """The reference implementation's integers wrap: the lowest is truncated to one of the highest."""
+    truncated = [{"name": "i", "transform": "truncate[10]", "source-id": 1, "field-id": 1000}]
+    table = HandmadeTable(tmp_path / "t", FIELDS, truncated, avro_types={1000: "long"})
+    least, wrapped = -(2**63), 2**63 - 2
+    files = [table.data(rows([each], "a", EPOCH), partition=[part]) for each, part in ((least, wrapped), (5, 0))]
+    ends = {"lower_bound": struct.pack("<q", 0), "upper_bound": struct.pack("<q", wrapped)}
+    table.commit(*files, partitions=[{"contains_null": False, "contains_nan": False, **ends}])
+    assert [row["id"] for row in read(plan_of(table), pc.field("id") < 0)] == [least]
 
 
 VALUES: dict[str, tuple[t.PrimitiveType, st.SearchStrategy[Any]]] = {
