@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from tests.formats.delta.handmade import bitmap, checkpoint, column, commit, mapped, protocol, vector, vector_file
 from tests.formats.replicas import remove
-from tests.oracle.kinds import DELTA_WIDER, KINDS, Row, as_kind, parquet_layout, random_kind
+from tests.oracle.kinds import DELTA_WIDER, KINDS, Row, as_kind, few_of, how_many, parquet_layout, random_kind
 
 __all__ = ["DeltaField", "DeltaHistory"]
 
@@ -185,14 +185,14 @@ class DeltaHistory:
         self._commit([*(file.removal() for file, _ in masks), *self._mask(masks)])
 
     def random_rows(self) -> list[Values]:
-        return [{each.key: self.random_value(each) for each in self.fields} for _ in range(self.chance.choice([1, 2, 3, 5, 9]))]
+        """Of few values each, so that statistics are narrow."""
+        few = {each.key: few_of(self.chance, self._values(each)) for each in self.fields}
+        return [{key: self.chance.choice(values) for key, values in few.items()} for _ in range(how_many(self.chance))]
 
-    def random_value(self, each: DeltaField) -> Any:
+    def _values(self, each: DeltaField) -> list[Any]:
         """In partition columns no empty texts, which are null there, and no bytes that are no text."""
-        values = KINDS[each.kind].values
-        if each.key in self.partitions:
-            values = [value for value in values if value not in ("", b"", b"\x00\xff")]
-        return None if self.chance.random() < 0.2 else self.chance.choice(values)
+        values = list(KINDS[each.kind].values)
+        return values if each.key not in self.partitions else [one for one in values if one not in ("", b"", b"\x00\xff")]
 
     def _write(self, rows: list[Values]) -> Action:
         self.count += 1
@@ -272,7 +272,7 @@ class DeltaHistory:
         left = {(file.add["path"], at) for file in self.files.values() for at in range(len(file.rows)) if at not in file.gone}
         each = self.chance.choice(self.fields)
         changed = [self._now(row) for path, at, row in before if (path, at) in alive and (path, at) not in left]
-        return [*actions, *self.append([{**row, each.key: self.random_value(each)} for row in changed])]
+        return [*actions, *self.append([{**row, each.key: self.chance.choice([None, *self._values(each)])} for row in changed])]
 
     def _now(self, row: Values) -> Values:
         return {each.key: each.of(row) for each in self.fields}

@@ -18,7 +18,7 @@ import pyarrow as pa
 from tests.formats.iceberg.handmade import Entry
 from tests.oracle.iceberg_columns import AVRO, COMPARED, TRANSFORMS, TYPES, Field, Values, bounds, matches, transformed
 from tests.oracle.iceberg_table import IcebergTable
-from tests.oracle.kinds import EPOCH, ICEBERG_WIDER, KINDS, Row, parquet_layout, random_kind
+from tests.oracle.kinds import EPOCH, ICEBERG_WIDER, KINDS, Row, few_of, how_many, parquet_layout, random_kind
 
 __all__ = ["IcebergHistory", "State"]
 
@@ -237,9 +237,9 @@ class IcebergHistory:
         self.commit("main", made, [])
 
     def random_rows(self) -> list[Values]:
-        return [
-            {each.id: self.random_value(each.kind) for each in self.fields} for _ in range(self.chance.choice([1, 2, 3, 5, 9]))
-        ]
+        """Of few values each, so that bounds are narrow."""
+        few = {each.id: few_of(self.chance, KINDS[each.kind].values) for each in self.fields}
+        return [{number: self.chance.choice(values) for number, values in few.items()} for _ in range(how_many(self.chance))]
 
     def random_value(self, kind: str) -> Any:
         return None if self.chance.random() < 0.2 else self.chance.choice(KINDS[kind].values)

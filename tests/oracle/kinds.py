@@ -18,6 +18,8 @@ __all__ = [
     "Kind",
     "Row",
     "as_kind",
+    "few_of",
+    "how_many",
     "in_order",
     "literal",
     "parquet_layout",
@@ -122,6 +124,17 @@ def literal(value: Any) -> str:
 def random_kind(chance: Random, among: Sequence[str]) -> str:
     """One of ``among``, more often such as bounds and partitions have their difficulties with."""
     return chance.choice([kind for kind in _DIFFICULT if kind in among] if chance.random() < 0.6 else among)
+
+
+def few_of(chance: Random, values: Sequence[Any]) -> list[Any]:
+    """One to four of ``values``, and null often."""
+    chosen = chance.sample(values, min(len(values), chance.randint(1, 4)))
+    return [*chosen, None] if chance.random() < 0.6 else chosen
+
+
+def how_many(chance: Random) -> int:
+    """Rows of one commit."""
+    return chance.choice([1, 2, 3, 5, 9])
 
 
 def same(one: Any, other: Any) -> bool:
