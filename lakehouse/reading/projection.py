@@ -187,6 +187,10 @@ def _is_held_by(field: ReadField, path: str, candidate: FileField, rule: Rule, w
 
 
 def _paired(field: ReadField, path: str, source: FileField, rule: Rule, where: str) -> _Match:
+    import pyarrow.types as types
+
+    if types.is_null(source.type):  # as pandas writes a column of nothing, whatever it would hold
+        return _Match(field, path, source)
     kind = _kind(field.type)
     if kind != _kind(source.type):
         raise Unsupported(f"{where}: column {path!r} is {source.type} there, which cannot be read as the table's {field.type}")

@@ -248,6 +248,15 @@ def test_a_required_column_that_the_file_lacks_is_an_error_by_name(files: Files)
         (pa.array([UUID(int=1).bytes], pa.binary(16)), pa.uuid(), [UUID(int=1)]),
         (pa.array([UUID(int=1).bytes], pa.uuid()), pa.binary(16), [UUID(int=1).bytes]),
         (pa.nulls(2), pa.decimal128(5, 2), [None, None]),
+        (pa.nulls(2), pa.list_(pa.field("element", pa.int64(), False)), [None, None]),
+        (pa.nulls(2), pa.struct([("a", pa.list_(pa.int32())), pa.field("b", pa.int8(), False)]), [None, None]),
+        (pa.nulls(2), pa.map_(pa.string(), pa.int64()), [None, None]),
+        (pa.array([[], None, [None]], pa.list_(pa.null())), pa.list_(pa.struct([("a", pa.int64())])), [[], None, [None]]),
+        (
+            pa.array([{"a": None}, None], pa.struct([("a", pa.null())])),
+            pa.struct([("a", pa.map_(pa.string(), pa.int64()))]),
+            [{"a": None}, None],
+        ),
         (pa.array([[1], None], pa.large_list(pa.int32())), pa.list_(pa.int64()), [[1], None]),
         (pa.array([[1, 2], None], pa.list_(pa.int32(), 2)), pa.list_(pa.int64()), [[1, 2], None]),
         (pa.array([[1], None], pa.list_(pa.field("x", pa.int32(), False))), pa.list_(pa.int32()), [[1], None]),
@@ -290,6 +299,14 @@ def test_types_are_widened_without_loss(files: Files, array: pa.Array, target: p
 def test_what_would_lose_something_is_an_error_that_names_the_column(files: Files, array: pa.Array, target: pa.DataType) -> None:
     with pytest.raises((NotFound, Unsupported), match=r"a\.parquet: column 'x'"):
         of_one(files, array, target)
+
+
+def test_nulls_of_no_type_are_the_files_own_and_not_what_it_lacks(files: Files) -> None:
+    task = files.task(files.parquet("a.parquet", pa.table({"x": pa.nulls(2)})))
+    names = pa.list_(pa.string())
+    assert read(files, (ReadField("x", names, default=["d"]),), task)["x"].to_pylist() == [None, None]
+    with pytest.raises(NotFound, match="'x' has nulls"):
+        read(files, (ReadField("x", names, nullable=False),), task)
 
 
 def test_two_columns_of_one_name_are_refused_only_where_that_name_is_read(files: Files) -> None:
