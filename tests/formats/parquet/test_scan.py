@@ -109,6 +109,16 @@ def test_mixed_schemas_are_read_by_name_and_widened(tmp_path: Path) -> None:
     assert rows(tmp_path, where="a > 2", columns=["a"]) == [{"a": 2**40}, {"a": 3}]
 
 
+def test_a_column_of_nothing_as_pandas_writes_it_is_of_the_type_of_other_files(tmp_path: Path) -> None:
+    write(tmp_path, "1.parquet", {"id": [1], "l": pa.nulls(1), "s": pa.nulls(1)})
+    write(tmp_path, "2.parquet", {"id": [2], "l": [["a"]], "s": [{"x": 1}]})
+    assert rows(tmp_path) == [{"id": 1, "l": None, "s": None}, {"id": 2, "l": ["a"], "s": {"x": 1}}]
+    for column in ("l", "s"):
+        assert [row["id"] for row in rows(tmp_path, where=f"{column} IS NULL")] == [1]
+        assert [row["id"] for row in rows(tmp_path, where=f"{column} IS NOT NULL")] == [2]
+    assert [row["id"] for row in rows(tmp_path, where="s.x = 1")] == [2]
+
+
 def test_types_that_no_type_holds_are_refused_with_both_files(tmp_path: Path) -> None:
     write(tmp_path, "1.parquet", {"id": [1], "a": [1]})
     write(tmp_path, "2.parquet", {"a": ["x"]})
