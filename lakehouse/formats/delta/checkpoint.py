@@ -151,5 +151,5 @@ def _batches(store: Store, part: ObjectInfo, columns: tuple[str, ...] | None) ->
             if wanted == []:
                 return
             yield from file.iter_batches(batch_size=_ROWS, columns=wanted)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise NotFound(f"{store.url}: the checkpoint {part.path} cannot be read ({error})") from error

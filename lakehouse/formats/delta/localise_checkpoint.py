@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from lakehouse.errors import Unsupported
 from lakehouse.formats.delta.actions import ABSOLUTE_PATTERN
+from lakehouse.reading.chunks import ColumnChunks, footer_bytes
 
 __all__ = ["localised_parquet"]
 
@@ -37,23 +38,28 @@ def localised_parquet(where: str, data: bytes, names: Names, sidecar_size: Calla
     sizes: dict[str, int] = {}
     try:
         file = pq.ParquetFile(io.BytesIO(data), coerce_int96_timestamp_unit="us")  # ns would wrap 9999-12-31
-    except (pa.ArrowException, OSError):
+        _ = file.schema_arrow
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
         return None
     try:
         sizes = _new_sizes(file, sidecar_size)
         if not sizes and not _states_absolute(file):
             return None
-        return _rewritten(where, file, names, sizes)
-    except (pa.ArrowException, OSError) as error:
+        return _rewritten(where, file, names, sizes, _codec(data) if file.num_row_groups else "SNAPPY")
+    except (pa.ArrowException, OSError, ValueError, LookupError) as error:
         raise Unsupported(f"{where}: the checkpoint cannot be written with relative paths ({error})") from error
 
 
-def _rewritten(where: str, file: Any, names: Names, sizes: dict[str, int]) -> bytes:
+def _codec(data: bytes) -> str:
+    """What the first column of ``data`` is compressed by. Raises `ValueError` where its footer is damaged."""
+    stated = ColumnChunks(footer_bytes(data))[0, 0].codec
+    return "NONE" if stated == "UNCOMPRESSED" else stated
+
+
+def _rewritten(where: str, file: Any, names: Names, sizes: dict[str, int], codec: str) -> bytes:
     import pyarrow.parquet as pq
 
     sink = io.BytesIO()
-    stated = file.metadata.row_group(0).column(0).compression if file.num_row_groups else "SNAPPY"
-    codec = "NONE" if stated == "UNCOMPRESSED" else stated
     arrow = b"ARROW:schema" in (file.metadata.metadata or {})
     with pq.ParquetWriter(sink, file.schema_arrow, compression=codec, store_schema=arrow) as writer:
         for group in range(file.num_row_groups):

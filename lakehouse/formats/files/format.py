@@ -157,8 +157,10 @@ class FilesFormat:
         raise Unsupported(f"{store.url}: plain files have no rows to read; a folder of Parquet files has: --format parquet")
 
     def check(self, store: Store, version: TableVersion) -> Iterator[Flaw | Examination]:
-        """Nothing: a listing has nothing to disagree with."""
-        return iter(())
+        """Raises `Unsupported`: a listing has nothing to disagree with."""
+        raise Unsupported(
+            f"{store.url}: plain files of any kind have nothing to check; lake verify holds a replica against its receipts"
+        )
 
     def damaged(self, store: Store) -> Iterator[Flaw]:
         """Nothing: there is no metadata."""

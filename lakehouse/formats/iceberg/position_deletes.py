@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lakehouse.errors import NotFound, Unsupported
 from lakehouse.formats.iceberg.avro import Block, Walker, compile_walker, read_container, same_content, write_container
 from lakehouse.formats.iceberg.orc_metadata import with_user_metadata
+from lakehouse.reading.chunks import ColumnChunks, footer_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,7 +63,7 @@ def rewrite_position_deletes(data: bytes, file_format: str, where: str, address:
     if _order_changes(mapping):
         table = _sorted(table, column, pos)
     try:
-        made = _parquet_bytes(table, data) if kind == "parquet" else _orc_bytes(table, data)
+        made = _parquet_bytes(table, data, where) if kind == "parquet" else _orc_bytes(table, data)
         kept = _form(made, kind) == _form(data, kind)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise Unsupported(f"{where}: cannot be written again as {kind} ({error}); compact the table's deletes") from error
@@ -152,15 +153,19 @@ def _sorted(table: pa.Table, column: int, pos: int) -> pa.Table:
     return table.take(pc.call_function("sort_indices", [keys], options))
 
 
-def _parquet_bytes(table: pa.Table, data: bytes) -> bytes:
+def _parquet_bytes(table: pa.Table, data: bytes, where: str) -> bytes:
     """``table`` as Parquet with the format version, codecs, row groups' size and kinds of footer entries of the file ``data``."""
     import pyarrow as pa
     from pyarrow import parquet as pq
 
     metadata = pq.ParquetFile(pa.BufferReader(data)).metadata
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    columns = [groups[0].column(number) for number in range(metadata.num_columns)] if groups else []
-    codecs = {each.path_in_schema: each.compression.lower().replace("uncompressed", "none") for each in columns}
+    try:
+        chunks = ColumnChunks(footer_bytes(data))
+        columns = [chunks[0, number] for number in range(metadata.num_columns)] if groups else []
+    except ValueError as error:
+        raise _damaged(where, error) from error
+    codecs = {each.path: each.codec.lower().replace("uncompressed", "none") for each in columns}
     key_values = dict(metadata.metadata or {})
     store_schema = key_values.pop(ARROW_SCHEMA, None) is not None
     rows = max((group.num_rows for group in groups), default=0) or None
@@ -172,7 +177,7 @@ def _parquet_bytes(table: pa.Table, data: bytes) -> bytes:
         compression=codecs or "none",  # pyright: ignore[reportArgumentType]
         write_page_index=any(each.has_column_index for each in columns),
         store_schema=store_schema,
-        use_deprecated_int96_timestamps=any(each.physical_type == "INT96" for each in columns),
+        use_deprecated_int96_timestamps=any(each.physical == "INT96" for each in columns),
     ) as writer:
         writer.write_table(table, rows)
         if not store_schema:  # else Arrow writes those of the schema

@@ -83,5 +83,5 @@ def _columns(store: Store, info: ObjectInfo) -> tuple[Column, ...]:
     try:
         with pq.ParquetFile(ObjectFile(store, info.path, info.size)) as file:
             return tuple(Column(field.name, str(field.type), field.nullable) for field in file.schema_arrow)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise NotFound(f"{store.url}/{info.path}: is no readable Parquet file ({error})") from error
