@@ -86,6 +86,13 @@ def test_a_place_without_a_table_is_exit_3(lake: Lake, tmp_path: Path) -> None:
     assert lake("check", tmp_path / "empty", "--format", "delta").exit_code == 3
 
 
+def test_plain_files_of_any_kind_have_nothing_to_check_and_are_no_whole_table(lake: Lake, table: Path) -> None:
+    ran = lake("check", table, "--format", "files")
+    assert ran.exit_code == 6
+    assert "have nothing to check; lake verify holds a replica against its receipts" in ran.stderr
+    assert "whole" not in ran.stdout
+
+
 def test_a_table_whose_root_cannot_be_read_is_a_finding_that_names_it(lake: Lake, tmp_path: Path) -> None:
     folder = tmp_path / "table"
     folder.mkdir()
