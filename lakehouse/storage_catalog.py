@@ -30,6 +30,7 @@ __all__ = [
     "StorageTable",
     "advance_hint",
     "current_root",
+    "encoded",
     "following",
     "newest_from",
     "open_storage",
@@ -199,7 +200,7 @@ class StorageTable:
             made = following(metadata, f"{store.url}/{path}", _read(store, path))
         except NotFound:
             raise self._moved(found, expected) from None
-        data, root = _encoded(made), root_path(number + 1)
+        data, root = encoded(made), root_path(number + 1)
         if found[0] == number:
             try:
                 self.put(number + 1, data)
@@ -326,13 +327,14 @@ def _holds(store: Store, path: str, data: bytes) -> bool:
         return False
 
 
-def _encoded(metadata: Mapping[str, Any]) -> bytes:
+def encoded(metadata: Mapping[str, Any]) -> bytes:
+    """``metadata`` as a metadata file has it."""
     return json.dumps(metadata, ensure_ascii=False).encode()
 
 
 def _plain(data: bytes, metadata: Mapping[str, Any]) -> bytes:
     """``data`` as it is, or what it holds where it is packed: the names here say that nothing is."""
-    return _encoded(metadata) if data[:2] == b"\x1f\x8b" else data
+    return encoded(metadata) if data[:2] == b"\x1f\x8b" else data
 
 
 def following(metadata: Mapping[str, Any], address: str, base: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,16 @@ from lakehouse.catalog import Catalog
 from lakehouse.errors import Conflict, NotFound, Unsupported
 from lakehouse.formats.iceberg.root import FOLDER, first_of_catalogs, metadata_listing, number_of, parse_metadata
 from lakehouse.locations import canonical
-from lakehouse.storage_catalog import StorageCatalog, StorageTable, current_root, following, hinted, newest_from, root_path
+from lakehouse.storage_catalog import (
+    StorageCatalog,
+    StorageTable,
+    current_root,
+    encoded,
+    following,
+    hinted,
+    newest_from,
+    root_path,
+)
 from lakehouse.store import ObjectInfo, Store
 
 __all__ = ["ByPath", "IcebergTable", "InCatalog", "Place", "written_to"]
@@ -85,12 +93,12 @@ class ByPath:
 
     def create(self, metadata: Mapping[str, Any]) -> None:
         """Make the table. Raises `Conflict` where one is there."""
-        StorageTable(self.store, str(self)).put(1, _encoded(metadata))
+        StorageTable(self.store, str(self)).put(1, encoded(metadata))
 
     def swap(self, base: IcebergTable, metadata: dict[str, Any]) -> IcebergTable:
         """Make ``metadata`` the newest, if ``base`` still is; what stands there then. Raises `Conflict`."""
         made, number = following(metadata, base.address, base.metadata), (number_of(base.name) or 0) + 1
-        info = StorageTable(self.store, str(self)).put(number, _encoded(made))
+        info = StorageTable(self.store, str(self)).put(number, encoded(made))
         return IcebergTable(f"{self.store.url}/{root_path(number)}", made, _mark_of(info))
 
     def _read(self, path: str) -> IcebergTable:
@@ -159,7 +167,7 @@ class InCatalog:
         return IcebergTable(record.metadata_location, made)
 
     def _put(self, number: int, metadata: Mapping[str, Any]) -> str:
-        path, data = f"{FOLDER}/{number:05d}-{uuid.uuid4()}.metadata.json", _encoded(metadata)
+        path, data = f"{FOLDER}/{number:05d}-{uuid.uuid4()}.metadata.json", encoded(metadata)
         self.store.put(path, data, size=len(data), if_absent=True)
         return f"{self.store.url}/{path}"
 
@@ -176,7 +184,3 @@ def written_to(place: Place) -> Place:
 
 def _mark_of(info: ObjectInfo) -> str:
     return "" if info.etag is None else f"{info.size}:{info.etag}"
-
-
-def _encoded(metadata: Mapping[str, Any]) -> bytes:
-    return json.dumps(metadata, ensure_ascii=False).encode()
