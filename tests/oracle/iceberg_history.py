@@ -22,6 +22,8 @@ from tests.oracle.kinds import EPOCH, ICEBERG_WIDER, KINDS, Row, few_of, how_man
 
 __all__ = ["IcebergHistory", "State"]
 
+_EVERYWHERE = {"int", "long", "string", "double"}
+"""Kinds that are written as ORC and Avro too."""
 _NAMES = ["a", "b", "c", "odd name", "né", "x"]
 
 
@@ -279,9 +281,13 @@ class IcebergHistory:
         ids = not self.by_name or chance.random() < 0.5
         table = self._arrow(held, rows, ids=ids)
         self.table.parquet_options = parquet_layout(chance)
-        entry: Entry = self.table.write(table, partition=partition, **self._bounds(held, rows)) | {"spec": spec}
+        stored = self._file_format() if held and ids and all(each.kind in _EVERYWHERE for each in held) else "parquet"
+        entry: Entry = self.table.write(table, stored, partition=partition, **self._bounds(held, rows)) | {"spec": spec}
         here.files[entry["file_path"]] = DataFile(entry, rows)
         return entry
+
+    def _file_format(self) -> str:
+        return self.chance.choice(["parquet", "parquet", "orc", "avro"])
 
     def _arrow(self, fields: Sequence[Field], rows: list[Values], *, ids: bool = True) -> pa.Table:
         names = [(self.known[each.id][0] if not ids else each.name) for each in fields]
@@ -366,7 +372,10 @@ class IcebergHistory:
         for (spec, partition), positions in groups.items():
             self.table.parquet_options = parquet_layout(chance)
             pieces = [positions, chance.sample(positions, chance.randint(0, len(positions)))]
-            made += [self.table.positions(piece, partition=partition) | {"spec": spec} for piece in pieces if piece]
+            written = [
+                self.table.positions(piece, partition=partition, file_format=self._file_format()) for piece in pieces if piece
+            ]
+            made += [each | {"spec": spec} for each in written]
         return removed, made
 
     def _vector(self, file: DataFile) -> Entry:

@@ -17,9 +17,9 @@ __all__ = ["IcebergTable"]
 class IcebergTable(HandmadeTable):
     """Lists of manifests summarise the partitions of each."""
 
-    def write(self, table: pa.Table, *, partition: Sequence[Any], **others: Any) -> Entry:
+    def write(self, table: pa.Table, file_format: str, *, partition: Sequence[Any], **others: Any) -> Entry:
         """Write a data file as it is, with the ids that its columns have or have not."""
-        return self._file(table, 0, "data", partition, "parquet", **others)
+        return self._file(table, 0, "data", partition, file_format, **others)
 
     def _add_manifest(self, records: list[Any], content: int, spec: int, snapshot: int, edits: Mapping[str, Any]) -> None:
         """With a summary of the partitions of its files."""
