@@ -98,7 +98,7 @@ class Scan(Rows):
     def to_duckdb(self, connection: duckdb.DuckDBPyConnection | None = None) -> duckdb.DuckDBPyRelation:
         """A relation of ``connection`` (None: DuckDB's default one), which asks this scan for just the columns and rows it needs.
 
-        Raises `Config` where DuckDB is not installed.
+        Raises `Config` where DuckDB is not installed. What fails while DuckDB reads is an error of DuckDB's that says why.
         """
         from lakehouse.arrow_dataset import ScanDataset
 
