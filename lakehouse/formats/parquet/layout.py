@@ -4,12 +4,14 @@ them are folders. Readers of data pass over the file; other writers leave no lis
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lakehouse.checksum import sha256_hex
 from lakehouse.errors import NotFound
-from lakehouse.reading.data_file import unreadable
+from lakehouse.reading.data_file import damaged, unreadable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "Layout", "as_file", "stated_layout"]
 
 COLUMNS = "_common_metadata"
-_PARTITIONS = b"lake.partition_by"
+_LAYOUT = b"lake.layout"
+"""The key in the file's metadata: the SHA-256 of what follows, a space, and as JSON ``columns`` (an Arrow schema in its IPC
+format, in base64) and ``partition_by``. Footers have no checksum of their own.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,9 @@ def as_file(layout: Layout) -> bytes:
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    pq.write_metadata(layout.schema.with_metadata({_PARTITIONS: json.dumps(list(layout.partition_by)).encode()}), sink)
+    columns = base64.b64encode(layout.schema.serialize()).decode()
+    said = json.dumps({"columns": columns, "partition_by": list(layout.partition_by)}).encode()
+    pq.write_metadata(layout.schema.with_metadata({_LAYOUT: sha256_hex(said).encode() + b" " + said}), sink)
     return bytes(sink.getvalue())
 
 
@@ -49,7 +56,14 @@ def stated_layout(store: Store) -> Layout | None:
         data = store.get(COLUMNS)
     except NotFound:
         return None
-    with unreadable(f"{store.url}/{COLUMNS}"):
+    where = f"{store.url}/{COLUMNS}"
+    with unreadable(where):
         found = pq.read_schema(pa.BufferReader(data))
-        stated = (found.metadata or {}).get(_PARTITIONS)
-        return None if stated is None else Layout(found.remove_metadata(), tuple(json.loads(stated)))
+    stated = (found.metadata or {}).get(_LAYOUT)
+    if stated is None:
+        return None
+    digest, _, said = stated.partition(b" ")
+    if sha256_hex(said) != digest.decode(errors="replace"):
+        raise damaged(where, "parquet", "what it says of the table's columns has another SHA-256")
+    layout = json.loads(said)
+    return Layout(pa.ipc.read_schema(pa.py_buffer(base64.b64decode(layout["columns"]))), tuple(layout["partition_by"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.connect import open_store
-from lakehouse.errors import Config, NotFound
+from lakehouse.errors import Config, NotFound, Unsupported
 from lakehouse.formats.parquet.layout import COLUMNS, Layout, as_file, stated_layout
 from lakehouse.store import Store
 from lakehouse.tables import open_table
@@ -98,6 +99,17 @@ def test_a_statement_that_is_damaged_decides_nothing_for_readers_and_keeps_write
     assert read(store).to_pylist() == [{"id": 1, "p": 1}]
     with pytest.raises(NotFound, match=rf"t/{COLUMNS} is damaged"):
         append(store, {"id": [2], "p": [2]})
+
+
+def test_whichever_bit_of_a_statement_changes_it_is_not_taken_for_another(store: Store) -> None:
+    layout = Layout(pa.schema([("p", pa.int64()), pa.field("text", pa.string(), False)]), ("p",))
+    data = as_file(layout)
+    for bit in range(0, len(data) * 8, 3):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        store.put(COLUMNS, bytes(changed), size=len(data))
+        with suppress(NotFound, Unsupported):
+            assert stated_layout(store) in (layout, None)
 
 
 def test_a_layout_is_what_its_file_states(store: Store) -> None:
