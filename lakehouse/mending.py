@@ -8,25 +8,23 @@ from dataclasses import replace
 from lakehouse.errors import Conflict, NotFound
 from lakehouse.store import Buffer, ObjectInfo, ServerCopy, Store, Traits
 from lakehouse.table import Written
+from lakehouse.wrapped import Wrapped
 
 __all__ = ["Mending"]
 
 
-class Mending:
+class Mending(Wrapped):
     """``store`` without the objects ``damaged`` (by path).
 
     Putting one, or copying to it, overwrites it, while it is still what was noted.
     """
 
     def __init__(self, store: Store, damaged: Mapping[str, Written]) -> None:
-        self._store, self._damaged = store, dict(damaged)
+        super().__init__(store)
+        self._damaged = dict(damaged)
 
     def __repr__(self) -> str:
         return f"Mending({self._store!r}, {sorted(self._damaged)})"
-
-    @property
-    def url(self) -> str:
-        return self._store.url
 
     @property
     def traits(self) -> Traits:
@@ -39,21 +37,18 @@ class Mending:
 
     def head(self, path: str) -> ObjectInfo:
         self._refuse(path)
-        return self._store.head(path)
+        return super().head(path)
 
     def get(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> bytes:
         self._refuse(path)
-        return self._store.get(path, start=start, end=end, if_match=if_match)
+        return super().get(path, start=start, end=end, if_match=if_match)
 
     def view(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> memoryview:
         self._refuse(path)
-        return self._store.view(path, start=start, end=end, if_match=if_match)
+        return super().view(path, start=start, end=end, if_match=if_match)
 
     def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
         return self._mended(path, lambda damaged: self._store.put(path, data, size=size, if_absent=if_absent and not damaged))
-
-    def delete(self, path: str) -> None:
-        self._store.delete(path)
 
     def _copied_by(self, copy: ServerCopy) -> ServerCopy:
         def copied(source_url: str, info: ObjectInfo, path: str, /, *, if_absent: bool = True) -> ObjectInfo:

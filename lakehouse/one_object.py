@@ -7,22 +7,20 @@ from dataclasses import replace
 
 from lakehouse.errors import NotFound, Unsupported
 from lakehouse.store import Buffer, ObjectInfo, Store, Traits
+from lakehouse.wrapped import Wrapped
 
 __all__ = ["OneObject"]
 
 
-class OneObject:
+class OneObject(Wrapped):
     """The object ``name`` of ``store`` and nothing else. It can be read only."""
 
     def __init__(self, store: Store, name: str) -> None:
-        self._store, self._name = store, name
+        super().__init__(store)
+        self._name = name
 
     def __repr__(self) -> str:
         return f"OneObject({self._store!r}, {self._name!r})"
-
-    @property
-    def url(self) -> str:
-        return self._store.url
 
     @property
     def traits(self) -> Traits:
@@ -44,15 +42,15 @@ class OneObject:
 
     def head(self, path: str) -> ObjectInfo:
         self._check(path)
-        return self._store.head(path)
+        return super().head(path)
 
     def get(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> bytes:
         self._check(path)
-        return self._store.get(path, start=start, end=end, if_match=if_match)
+        return super().get(path, start=start, end=end, if_match=if_match)
 
     def view(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> memoryview:
         self._check(path)
-        return self._store.view(path, start=start, end=end, if_match=if_match)
+        return super().view(path, start=start, end=end, if_match=if_match)
 
     def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:  # noqa: ARG002
         raise Unsupported(f"{self.url}/{path}: a single file is a source; it cannot be written to")

@@ -71,11 +71,10 @@ def _remarks(replica: Replica, receipt: Receipt) -> tuple[Finding, ...]:
     if receipt.lost_versions:
         gap = f"version(s) {receipt.lost_versions} were cleaned up at the source before they were carried"
         remarks.append(Finding("history", "", f"{gap}; the replica has a gap there"))
-    if gone := [record.point for record in receipt.rows if record.gone]:
-        which = f"{gone[0]} to {gone[-1]}" if len(gone) > 1 else gone[0]
-        remarks.append(
-            Finding("history", "", f"the rows of {len(gone)} older version(s) can no longer be read at the source ({which})")
-        )
+    if unread := [record.point for record in receipt.rows if record.gone]:
+        which = f"{unread[0]} to {unread[-1]}" if len(unread) > 1 else unread[0]
+        lost = f"the rows of {len(unread)} older version(s) can no longer be read at the source ({which})"
+        remarks.append(Finding("history", "", lost))
     if not replica.target.traits.conditional_put:
         remarks.append(Finding("target", "", "this store cannot put conditionally: only one sync at a time may write there"))
     return tuple(remarks)

@@ -6,28 +6,22 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 
 from lakehouse.errors import NotFound
-from lakehouse.store import Buffer, ObjectInfo, Store, Traits
+from lakehouse.store import Buffer, ObjectInfo, Store
 from lakehouse.table import Publication
+from lakehouse.wrapped import Wrapped
 
 __all__ = ["Unpublished"]
 
 
-class Unpublished:
+class Unpublished(Wrapped):
     """``store`` with ``publications`` in it, and without the objects ``deleted`` (paths). To be read only."""
 
     def __init__(self, store: Store, publications: Iterable[Publication], deleted: Collection[str] = ()) -> None:
-        self._store, self._new, self._deleted = store, {each.path: each for each in publications}, frozenset(deleted)
+        super().__init__(store)
+        self._new, self._deleted = {each.path: each for each in publications}, frozenset(deleted)
 
     def __repr__(self) -> str:
         return f"Unpublished({self._store!r}, {len(self._new)} publications)"
-
-    @property
-    def url(self) -> str:
-        return self._store.url
-
-    @property
-    def traits(self) -> Traits:
-        return self._store.traits
 
     def list(self, prefix: str = "", *, after: str | None = None, recursive: bool = True) -> Iterator[ObjectInfo]:
         folder = f"{prefix}/" if prefix else ""
@@ -45,15 +39,15 @@ class Unpublished:
 
     def head(self, path: str) -> ObjectInfo:
         new = self._publication(path)
-        return self._store.head(path) if new is None else ObjectInfo(path, new.size)
+        return super().head(path) if new is None else ObjectInfo(path, new.size)
 
     def get(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> bytes:
         new = self._publication(path)
-        return self._store.get(path, start=start, end=end, if_match=if_match) if new is None else new.load()[start:end]
+        return super().get(path, start=start, end=end, if_match=if_match) if new is None else new.load()[start:end]
 
     def view(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> memoryview:
         if self._publication(path) is None:
-            return self._store.view(path, start=start, end=end, if_match=if_match)
+            return super().view(path, start=start, end=end, if_match=if_match)
         return memoryview(self.get(path, start=start, end=end)).toreadonly()
 
     def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, unquote
@@ -24,7 +23,8 @@ from lakehouse.formats.delta.localise_json import localised_checksum_file, local
 from lakehouse.formats.delta.log import HINT, LOG, SIDECARS
 from lakehouse.formats.delta.vectors import z85_encode
 from lakehouse.locations import Locations, Place, canonical, is_address
-from lakehouse.store import Buffer, ObjectInfo, Store, Traits
+from lakehouse.store import ObjectInfo, Store
+from lakehouse.wrapped import Wrapped
 
 __all__ = ["Localised", "Localiser", "as_stored", "size_at_replica"]
 
@@ -145,48 +145,29 @@ def _decoded(where: str, stated: str) -> str:
         raise Unsupported(f"{where}: the path {stated!r} is not encoded UTF-8") from error
 
 
-class Localised:
+class Localised(Wrapped):
     """``store`` with the log that a replica of its table has: objects that state absolute paths read as rewritten.
 
     Listings show the sizes of the source's own objects; `size_at_replica` tells the others.
     """
 
     def __init__(self, store: Store, localiser: Localiser) -> None:
+        super().__init__(store)
         self.stored, self.localiser = store, localiser
 
-    def __repr__(self) -> str:
-        return f"Localised({self.stored!r})"
-
-    @property
-    def url(self) -> str:
-        return self.stored.url
-
-    @property
-    def traits(self) -> Traits:
-        return self.stored.traits
-
-    def list(self, prefix: str = "", *, after: str | None = None, recursive: bool = True) -> Iterator[ObjectInfo]:
-        return self.stored.list(prefix, after=after, recursive=recursive)
-
     def head(self, path: str) -> ObjectInfo:
-        info = self.stored.head(path)
+        info = super().head(path)
         return replace(info, size=len(self.get(path))) if self._may_differ(path) else info
 
     def get(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> bytes:
         if not self._may_differ(path):
-            return self.stored.get(path, start=start, end=end, if_match=if_match)
+            return super().get(path, start=start, end=end, if_match=if_match)
         return self.localiser.content(self.stored, path, self.stored.get(path, if_match=if_match))[start:end]
 
     def view(self, path: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> memoryview:
         if not self._may_differ(path):
-            return self.stored.view(path, start=start, end=end, if_match=if_match)
+            return super().view(path, start=start, end=end, if_match=if_match)
         return memoryview(self.get(path, start=start, end=end, if_match=if_match))
-
-    def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
-        return self.stored.put(path, data, size=size, if_absent=if_absent)
-
-    def delete(self, path: str) -> None:
-        self.stored.delete(path)
 
     def is_rewritten(self, path: str) -> bool:
         """Whether the object at ``path``, which was read before, differs from the source's."""

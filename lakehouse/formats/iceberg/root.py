@@ -101,9 +101,9 @@ def hinted_names(hint: bytes) -> tuple[str, ...]:
 def find_root(store: Store, version: str | None = None) -> tuple[str, str]:
     """The path of the current metadata file, or of the one named (``v3.metadata.json``), and its mark (`mark_of`).
 
-    With a hint that file, or the one to which commits lead on from it (`_followed`), unless another is newer; without, the highest number, when it is the only one of that
-    number and its metadata-log names the file below it. Orphans of failed commits have higher numbers, and a hint may be stale,
-    so any doubt raises `NotFound` with the candidates.
+    With a hint that file, or the one to which commits lead on from it (`_followed`), unless another is newer; without,
+    the highest number, when it is the only one of that number and its metadata-log names the file below it. Orphans of failed
+    commits have higher numbers, and a hint may be stale, so any doubt raises `NotFound` with the candidates.
     """
     if version is not None:
         return _named(store, version.rpartition("/")[2])
