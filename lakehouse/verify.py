@@ -276,6 +276,7 @@ def _check_rows(
         why = f"the receipt holds a fingerprint {stated}; name the source with --against, or sync with --level rows"
         report.findings.append(Finding("unchecked", "", why))
         return
+    findings: list[Finding] = []
     try:
         place = target, table_format.pin(target, _named(vouching.root.path if vouching else "", registration))
         if source is not None:

@@ -13,10 +13,10 @@ from lakehouse.errors import Conflict, LakeError, NotFound, Transfer, Unsupporte
 from lakehouse.ranges import Limits
 from lakehouse.receipt import read_back, read_chain
 from lakehouse.replica import Replica
+from lakehouse.report import Report
 from lakehouse.store import Buffer, ObjectInfo, Store, Traits
 from lakehouse.sync import Options, SyncResult, replicate
 from lakehouse.testing.faulty_store import Faults
-from lakehouse.report import Report
 from lakehouse.verify import audit
 from tests.sync.places import Places, append, contents, dump, ids
 
