@@ -109,7 +109,8 @@ def measure(side: str, folder: Path, kind: str, read: str, rows: int) -> None:
     if found != (rows - rows // 2 if read == "half" else rows):
         raise SystemExit(f"{side} read {found} rows of {kind} ({read}), which has {rows}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(json.dumps({"cpu": cpu, "seconds": seconds, "peak": peak()}))
+    print(json.dumps({"cpu": cpu, "seconds": seconds, "peak": peak()}), flush=True)
+    os._exit(0)  # threads of deltalake may crash the interpreter while it ends
 
 
 def peak() -> float:

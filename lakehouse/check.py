@@ -6,6 +6,7 @@ looked at (`TableFormat.check`); here they are looked at, many at a time. docs/c
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -131,6 +132,7 @@ def look(
                 yield found
 
     try:
+        workers = _useful(workers, store)
         for _, outcomes in every(examine, _grouped(examinations(), workers), workers=workers):
             for path, wrong in outcomes:
                 objects += 1
@@ -142,6 +144,11 @@ def look(
     except NotFound as error:
         flaws += [] if flaws else [Flaw("unreadable", "", str(error))]
     return CheckReport(store.url, chosen.name, version.id, deep, objects, _sorted(flaws))
+
+
+def _useful(workers: int, store: Store) -> int:
+    """On disks of this machine hardly anything is waited for: more threads than processors only get into each other's way."""
+    return min(workers, os.cpu_count() or 1) if store.url.startswith("file://") else workers
 
 
 def _sorted(flaws: list[Flaw]) -> list[CheckFinding]:
