@@ -155,10 +155,8 @@ def test_a_damaged_file_is_the_reader_s_own_error_while_rows_stream(tmp_path: Pa
 
 def test_what_a_value_lacks_is_an_error_of_the_query_while_rows_stream() -> None:
     late = "SELECT CASE WHEN range < 300000 THEN '1' ELSE 'x' END::INT AS n FROM range(400000)"
-    rows = iter(sql(late))
-    assert next(rows).num_rows > 0
-    with pytest.raises(Config, match="Could not convert string 'x'"):
-        list(rows)
+    with pytest.raises(Config, match="Could not convert string 'x'"):  # before or after the first batch, as its threads run
+        list(sql(late))
 
 
 def test_a_query_that_needs_more_memory_than_it_may_take_says_so() -> None:
