@@ -13,12 +13,13 @@ from itertools import islice
 
 from lakehouse import formats
 from lakehouse.config import Settings, load
-from lakehouse.errors import LakeError, NotFound, Transfer, Verification
+from lakehouse.errors import LakeError, NotFound, Transfer
 from lakehouse.options import Options
 from lakehouse.parallel import every
 from lakehouse.progress import Progress, ProgressEvent, silent
 from lakehouse.reading.examine import Examination, Flaw
 from lakehouse.replica import open_source
+from lakehouse.report import raise_for
 from lakehouse.store import Store
 from lakehouse.table import TableFormat, TableVersion, Terms
 
@@ -65,12 +66,7 @@ class CheckReport:
 
     def raise_for_findings(self) -> None:
         """Raise `Verification` for what is wrong, `LakeError` for what could not be checked; nothing when all is right."""
-        wrong = [finding for finding in self.findings if finding.kind != "unchecked"]
-        if wrong:
-            first = wrong[0]
-            raise Verification(f"{self.place}: {len(wrong)} finding(s), first: {first.path}: {first.message}", report=self)
-        if self.findings:
-            raise LakeError(f"{self.place}: could not check {len(self.findings)} object(s): {self.findings[0].message}")
+        raise_for(self.place, self.findings, self)
 
 
 def check(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from lakehouse.errors import LakeError, Verification
 from lakehouse.plan import Counts
 from lakehouse.receipt import Level
 from lakehouse.row_record import RowExample, RowRecord
 
-__all__ = ["SIGNS", "Finding", "Report"]
+__all__ = ["SIGNS", "UNCHECKED", "Finding", "Report", "raise_for"]
+
+UNCHECKED = "unchecked"
+"""The kind of a finding that could not be made: not known is not proven, and not a difference either."""
 
 SIGNS = {
     "missing": "-",
@@ -17,7 +22,7 @@ SIGNS = {
     "differs": "*",
     "rows": "*",
     "receipt": "*",
-    "unchecked": "!",
+    UNCHECKED: "!",
     "history": "-",
     "target": "!",
     "location": "!",
@@ -71,8 +76,26 @@ class Report:
 
     def raise_for_findings(self) -> None:
         """Raise `Verification` for differences, `LakeError` where something could not be checked; nothing when all is right."""
-        wrong = [finding for finding in self.findings if finding.kind != "unchecked"]
-        if wrong:
-            raise Verification(f"{self.target}: {len(wrong)} finding(s), first: {wrong[0].path}: {wrong[0].message}", report=self)
-        if self.findings:
-            raise LakeError(f"{self.target}: could not check {len(self.findings)} object(s): {self.findings[0].message}")
+        raise_for(self.target, self.findings, self)
+
+
+class Told(Protocol):
+    """What every finding says."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def message(self) -> str: ...
+
+
+def raise_for(where: str, findings: Sequence[Told], report: object) -> None:
+    """Raise `Verification` for what is wrong, `LakeError` where there is only what could not be checked; else nothing."""
+    wrong = [finding for finding in findings if finding.kind != UNCHECKED]
+    if wrong:
+        raise Verification(f"{where}: {len(wrong)} finding(s), first: {wrong[0].path}: {wrong[0].message}", report=report)
+    if findings:
+        raise LakeError(f"{where}: could not check {len(findings)} object(s): {findings[0].message}")

@@ -16,12 +16,11 @@ from lakehouse_cli.options import (
     VersionOption,
     WorkersOption,
     command,
+    exit_code_of,
     maps,
 )
 
 __all__ = ["register"]
-
-NOT_CHECKED = "unchecked"
 
 
 def check(
@@ -56,7 +55,7 @@ def check(
             settings=session.settings,
             progress=progress,
         )
-    exit_code = 0 if report.ok else 4 if any(finding.kind != NOT_CHECKED for finding in report.findings) else 1
+    exit_code = exit_code_of(finding.kind for finding in report.findings)
     if session.json:
         from lakehouse_cli.schemas import CheckDocument
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, get_type_hints
@@ -12,6 +12,7 @@ import typer
 
 from lakehouse.config import Settings, load
 from lakehouse.errors import Config
+from lakehouse.report import UNCHECKED
 
 __all__ = [
     "LEVEL_HELP",
@@ -27,6 +28,7 @@ __all__ = [
     "VersionsOption",
     "WorkersOption",
     "command",
+    "exit_code_of",
     "maps",
 ]
 
@@ -99,6 +101,12 @@ class Session:
         self.config = config if config is not None else self.config
         self.verbose = max(self.verbose, verbose)
         self.log_format = log_format or self.log_format
+
+
+def exit_code_of(kinds: Iterable[str]) -> int:
+    """4 where a finding says that something is wrong, 1 where there is only what could not be checked, 0 for no findings."""
+    found = set(kinds)
+    return 4 if found - {UNCHECKED} else 1 if found else 0
 
 
 def maps(given: list[str] | None) -> dict[str, str]:

@@ -20,12 +20,11 @@ from lakehouse_cli.options import (
     VersionsOption,
     WorkersOption,
     command,
+    exit_code_of,
     maps,
 )
 
 __all__ = ["register"]
-
-NOT_CHECKED = "unchecked"
 
 
 def verify(
@@ -85,7 +84,7 @@ def verify(
 
 def _told(session: Session, report: lakehouse.Report) -> int:
     """Print what was found, and give the exit code."""
-    exit_code = 0 if report.ok else 4 if any(finding.kind != NOT_CHECKED for finding in report.findings) else 1
+    exit_code = exit_code_of(finding.kind for finding in report.findings)
     if session.json:
         from lakehouse_cli.schemas import VerifyDocument
 
