@@ -1,0 +1,41 @@
+"""Arrow's types in Feast's words."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.types as t
+from feast.type_map import pa_to_feast_value_type
+from feast.value_type import ValueType
+from lakehouse.errors import Unsupported
+
+__all__ = ["plain_type", "type_name", "value_type"]
+
+
+def plain_type(type: pa.DataType) -> pa.DataType:
+    """``type`` as its values are, not as they are laid out: text is ``string``, a list ``list``, a dictionary what it holds."""
+    if t.is_dictionary(type):
+        return plain_type(type.value_type)
+    if t.is_large_string(type) or t.is_string_view(type):
+        return pa.string()
+    if t.is_large_binary(type) or t.is_binary_view(type) or t.is_fixed_size_binary(type):
+        return pa.binary()
+    if t.is_list(type) or t.is_large_list(type) or t.is_fixed_size_list(type) or t.is_list_view(type) or t.is_large_list_view(type):
+        return pa.list_(pa.field("item", plain_type(type.value_type)))
+    return type
+
+
+def type_name(type: pa.DataType) -> str:
+    """How `value_type` is told of a column: Arrow's name of its plain type."""
+    return str(plain_type(type))
+
+
+def value_type(name: str) -> ValueType:
+    """Feast's type of a column whose plain Arrow type has that name. Raises `Unsupported` where Feast has none."""
+    if name.startswith("date"):
+        return ValueType.UNIX_TIMESTAMP
+    if name.startswith("decimal"):
+        return ValueType.DECIMAL
+    try:
+        return pa_to_feast_value_type(name)
+    except KeyError:
+        raise Unsupported(f"Feast has no type for a column of {name}; name the features in the view's schema and leave it out") from None
