@@ -359,8 +359,8 @@ LINES: tuple[Line, ...] = (
     Line(
         "dates ask for each key and time that there is between them, as of then",
         None, ["stats:conv"],
-        {"driver": [1, 2, 3, 6, 9, 9, 9, 1, 3], "event_timestamp": [at("08:00"), TEN, TEN, at("08:00"), at("08:00"), at("09:00"), at("09:30"),
-                             TEN, at("09:00")],
+        {"driver": [1, 2, 3, 6, 9, 9, 9, 1, 3], "event_timestamp": [at("08:00"), TEN, TEN, at("08:00"), at("08:00"),
+                             at("09:00"), at("09:30"), TEN, at("09:00")],
          "conv": [0.1, 0.6, None, 6.0, 1.0, 2.0, 3.0, 0.2, 0.8]},
         {"start_date": at("08:00"), "end_date": TEN}, of_any_order=True,
     ),

@@ -8,6 +8,8 @@ from tests.feast.conftest import WorldOf
 from tests.feast.lines import LINES, Line
 from tests.feast.worlds import LAKE_KINDS, Kind
 
+pytestmark = pytest.mark.xdist_group("feast-historical")
+
 
 @pytest.mark.parametrize("kind", LAKE_KINDS)
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line.name)
