@@ -11,24 +11,40 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import LAKE, Lake
+from tests.cli.conftest import LAKE, Lake, Ran
 from tests.cli.test_sync_and_verify import check
 
 HEAVY = {"pyarrow", "deltalake", "pyiceberg", "duckdb", "fsspec", "s3fs", "feast", "pandas", "numpy", "pydantic", "typer", "rich"}
 
 
+def modules_after(lake: Lake, code: str) -> Ran:
+    """What ``code`` prints, and on stderr's last line the names of all modules that it imported."""
+    code = f"import sys\n{code}\nprint(' '.join(sys.modules), file=sys.stderr)"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=lake.folder, env=lake.environ()
+    )
+    return Ran(0, ran.stdout, ran.stderr.splitlines()[-1])
+
+
 class TestTheWholeCommand:
     def test_version_imports_nothing_heavy(self, lake: Lake) -> None:
-        code = (
-            "import sys; sys.argv = ['lake', '--version']\n"
-            "from lakehouse_cli.main import main\n"
-            "try: main()\n"
-            "except SystemExit as end: assert end.code == 0\n"
-            "print(' '.join(sorted({name.partition('.')[0] for name in sys.modules})), file=sys.stderr)"
-        )
-        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=lake.environ())
+        ran = modules_after(lake, "from lakehouse_cli.main import run; run(['--version'])")
         assert ran.stdout.startswith("lake ")
-        assert not HEAVY & set(ran.stderr.split())
+        assert "lakehouse_cli.main" in ran.stderr.split()
+        assert not HEAVY & {name.partition(".")[0] for name in ran.stderr.split()}
+
+    def test_neither_the_library_nor_help_nor_a_sync_imports_feast(self, lake: Lake, delta_table: Path) -> None:
+        ran = modules_after(
+            lake,
+            "import lakehouse; from lakehouse_cli.main import run\n"
+            "assert all(getattr(lakehouse, name) is not None for name in lakehouse.__all__)\n"
+            f"assert (run(['--help']), run(['sync', {str(delta_table)!r}, 'copy'])) == (0, 0)",
+        )
+        assert "lakehouse.sync" in ran.stderr.split()
+        assert "lakehouse_connectors.local" in ran.stderr.split()
+        assert not [
+            name for name in ran.stderr.split() if name == "feast" or name.startswith(("feast.", "lakehouse_connectors.feast"))
+        ]
 
     def test_both_names_of_the_command_answer(self, lake: Lake) -> None:
         other = subprocess.run([LAKE.with_name("lakehouse"), "--version"], capture_output=True, text=True, check=True)
