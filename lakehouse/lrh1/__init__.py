@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lakehouse.lrh1.mixing import U64
 
-__all__ = ["Fingerprint", "Fingerprinter", "fingerprint"]
+__all__ = ["Fingerprint", "Fingerprinter", "fingerprint", "row_words"]
 
 _ROWS_AT_ONCE = 16_384  # their codes stay in the second-level cache
 _BYTES_AT_ONCE = 8 << 20
@@ -125,6 +125,19 @@ def fingerprint(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Fingerp
     for batch in batches:
         whole.update(batch)
     return whole.result()
+
+
+def row_words(batch: pa.RecordBatch) -> U64:
+    """One 64-bit word a row, made of the row alone: equal for equal rows whatever holds them and in whichever order of columns.
+
+    Raises `Unsupported` for a type without a fingerprint.
+    """
+    rows: U64 = np.zeros(batch.num_rows, np.uint64)
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        refuse(field.name, field.type)
+        cells = codes(column, Dictionaries())
+        np.add(rows, mix(np.bitwise_xor(cells, name_code(field.name), out=cells)), out=rows)
+    return mix(rows)
 
 
 def _hexadecimal(totals: list[int]) -> str:

@@ -26,7 +26,7 @@ class LakeRetrievalJob(RetrievalJob):
         *,
         full_feature_names: bool = False,
         on_demand_feature_views: Sequence[OnDemandFeatureView] = (),
-        metadata: RetrievalMetadata | None = None,
+        metadata: Callable[[], RetrievalMetadata] | None = None,
     ) -> None:
         self._config, self._read = config, read
         self._full_feature_names, self._metadata = full_feature_names, metadata
@@ -44,18 +44,16 @@ class LakeRetrievalJob(RetrievalJob):
 
     @property
     def metadata(self) -> RetrievalMetadata | None:
-        """The features and keys that were asked for, and the range of their times where it is known before they are read."""
-        return self._metadata
+        """The features and keys that were asked for, and the range of the rows' times, for which the rows are read."""
+        return None if self._metadata is None else self._metadata()
 
-    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
+    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:  # noqa: ARG002 - Feast may give one
         return self._read()
 
-    def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
+    def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:  # noqa: ARG002 - Feast may give one
         return self._read().to_pandas()
 
-    def persist(
-        self, storage: SavedDatasetStorage, allow_overwrite: bool | None = False, timeout: int | None = None
-    ) -> None:
+    def persist(self, storage: SavedDatasetStorage, allow_overwrite: bool | None = False, timeout: int | None = None) -> None:
         """Write the rows, on-demand features with them, to the dataset of ``storage``. Raises as `writing.save`."""
         writing.save(self._config, self.to_arrow(timeout=timeout), storage, allow_overwrite=bool(allow_overwrite))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from feast.repo_config import RepoConfig
+
 from lakehouse.errors import Config
 from lakehouse.lake import Lake
-from lakehouse.url import parse
 
 __all__ = ["lake_of"]
 

@@ -31,7 +31,7 @@ class LakeOfflineStoreConfig(FeastConfigBaseModel):
     """The lake.toml that says where the datasets lie. See `lake.lake_of`."""
 
     memory: StrictStr = "1G"
-    """What a join or a materialization may take beside its result, as rclone writes sizes; what needs more uses temporary files."""
+    """What a join or a materialization may take beside its rows, as rclone writes sizes."""
 
 
 class LakeOfflineStore(OfflineStore):
@@ -79,7 +79,8 @@ class LakeOfflineStore(OfflineStore):
     ) -> RetrievalJob:
         """See `latest.latest_rows`."""
         return latest.latest_rows(
-            config, data_source, join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column, (start_date, end_date)
+            config, data_source, join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column,
+            (start_date, end_date),
         )  # fmt: skip
 
     @staticmethod
@@ -95,7 +96,8 @@ class LakeOfflineStore(OfflineStore):
     ) -> RetrievalJob:
         """See `latest.all_rows`."""
         return latest.all_rows(
-            config, data_source, join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column, (start_date, end_date)
+            config, data_source, join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column,
+            (start_date, end_date),
         )  # fmt: skip
 
     @staticmethod

@@ -11,9 +11,9 @@ from feast.data_source import DataSource
 from feast.protos.feast.core.DataSource_pb2 import DataSource as DataSourceProto
 from feast.repo_config import RepoConfig
 from feast.value_type import ValueType
+
 from lakehouse.errors import Config
 from lakehouse.scan import Scan
-
 from lakehouse_connectors.feast.lake import lake_of
 from lakehouse_connectors.feast.value_types import type_name, value_type
 
@@ -65,12 +65,12 @@ class LakeSource(DataSource):
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, LakeSource)
-            and super().__eq__(other)
+            and bool(super().__eq__(other))  # type: ignore[no-untyped-call]
             and (self.dataset, self.as_of, self.ref) == (other.dataset, other.as_of, other.ref)
         )
 
     def __hash__(self) -> int:
-        return super().__hash__()
+        return hash((self.name, self.dataset))
 
     def __repr__(self) -> str:
         pin = f", as_of={self.as_of!r}" if self.as_of else f", ref={self.ref!r}" if self.ref else ""

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.types as t
 from feast.type_map import pa_to_feast_value_type
 from feast.value_type import ValueType
+
 from lakehouse.errors import Unsupported
 
 __all__ = ["plain_type", "type_name", "value_type"]
@@ -19,7 +20,13 @@ def plain_type(type: pa.DataType) -> pa.DataType:
         return pa.string()
     if t.is_large_binary(type) or t.is_binary_view(type) or t.is_fixed_size_binary(type):
         return pa.binary()
-    if t.is_list(type) or t.is_large_list(type) or t.is_fixed_size_list(type) or t.is_list_view(type) or t.is_large_list_view(type):
+    if (
+        t.is_list(type)
+        or t.is_large_list(type)
+        or t.is_fixed_size_list(type)
+        or t.is_list_view(type)
+        or t.is_large_list_view(type)
+    ):
         return pa.list_(pa.field("item", plain_type(type.value_type)))
     return type
 
@@ -38,4 +45,6 @@ def value_type(name: str) -> ValueType:
     try:
         return pa_to_feast_value_type(name)
     except KeyError:
-        raise Unsupported(f"Feast has no type for a column of {name}; name the features in the view's schema and leave it out") from None
+        raise Unsupported(
+            f"Feast has no type for a column of {name}; name the features in the view's schema and leave it out"
+        ) from None

@@ -1,0 +1,166 @@
+"""The point-in-time join of one feature view: for each row that is asked about the newest row of features known then.
+
+Feature rows come in blocks, in any order. Each is sorted by key and time (`newest`) and searched for all rows at once; what was
+found in earlier blocks stays unless the new is newer. So memory is bounded by the rows that are asked about and one block,
+whatever the length of the history, and the features come out in the order of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lakehouse_connectors.feast.key_codes import KeyCodes
+from lakehouse_connectors.feast.newest import NEVER, Sorted, Ticks, by_key_and_time, ticks, words_of
+
+__all__ = ["AsOf", "Asked"]
+
+I64 = NDArray[np.int64]
+FAR = 2**63 - 1
+
+
+class Asked:
+    """The rows that are asked about: their keys, and for each the time ``upto`` which and ``since`` which an event counts.
+
+    Times are in ``unit``, that of the features. A row without a time finds nothing.
+    """
+
+    def __init__(self, keys: KeyCodes, times: Ticks, times_unit: str, ttl: timedelta | None, unit: str) -> None:
+        self.keys, self.unit = keys, unit
+        self.upto = _rounded(times.values, times_unit, unit, up=False)
+        self.since: I64 = np.full(len(times.values), NEVER, np.int64)
+        if ttl is not None:
+            span = min(ttl // timedelta(microseconds=1) * (1000 if times_unit == "ns" else 1), FAR)
+            least = np.where(times.values < NEVER + span, NEVER, times.values - span)
+            self.since = _rounded(least, times_unit, unit, up=True)
+
+    def __len__(self) -> int:
+        return len(self.upto)
+
+
+class AsOf:
+    """The join of ``asked`` with the rows that `add` is given.
+
+    ``key_columns``, ``timestamp``, ``created`` and ``features`` are columns of those rows. ``known_then``: a row counts only when
+    it was created by the time too (one that does not say when it was, does not). ``ambiguous``: whether rows with the same key
+    and times, but other features, were met, so that their features alone decided.
+    """
+
+    def __init__(
+        self,
+        asked: Asked,
+        key_columns: Sequence[str],
+        timestamp: str,
+        created: str | None,
+        features: pa.Schema,
+        *,
+        known_then: bool = False,
+    ) -> None:
+        self._asked, self._key_columns, self._timestamp, self._created = asked, list(key_columns), timestamp, created
+        self._features, self._known_then = features, known_then and created is not None
+        self._kept = [features.empty_table()]
+        self._kept_rows = 0
+        self._where: I64 = np.full(len(asked), -1, np.int64)
+        self._event: I64 = np.full(len(asked), NEVER, np.int64)
+        self._created_at: I64 = np.full(len(asked), NEVER, np.int64)
+        self.ambiguous = False
+
+    def add_all(self, blocks: Iterable[pa.Table]) -> AsOf:
+        """`add` each, and give this join."""
+        for block in blocks:
+            self.add(block)
+        return self
+
+    def add(self, block: pa.Table) -> None:
+        """Look among the rows of ``block``. Raises `Config` for times that are none."""
+        codes = self._asked.keys.of([block.column(name) for name in self._key_columns], block.num_rows)
+        event, created = (ticks(block, name, self._asked.unit) for name in (self._timestamp, self._created))
+        counts = (codes >= 0) & event.valid
+        if self._known_then:
+            counts &= created.valid
+        rows = np.flatnonzero(counts)
+        if not len(rows):
+            return
+        found = by_key_and_time(block, rows, codes[rows], event.values[rows], created.values[rows], self._features.names)
+        self.ambiguous |= found.ambiguous
+        self._keep(block, found, self._positions(found))
+
+    def result(self) -> pa.Table:
+        """The features, one row for each that was asked about, in their order; NULL where there were none in time."""
+        missing = (self._where < 0) | (self._event < self._asked.since)
+        return pa.concat_tables(self._kept).take(pa.array(self._where, mask=missing))
+
+    def _positions(self, found: Sorted) -> I64:
+        """For each row that is asked about, the place in ``found`` of the newest that counts; -1 where there is none."""
+        codes = self._asked.keys.codes
+        starts: I64 = np.zeros(self._asked.keys.count + 1, np.int64)
+        np.cumsum(np.bincount(found.code, minlength=self._asked.keys.count), out=starts[1:])
+        if not self._known_then:
+            return _last_not_later(found.event, starts, codes, self._asked.upto)
+        known = np.maximum(found.event, found.created)
+        by_known = np.lexsort((known, found.code))
+        newest_by_then: I64 = np.maximum.accumulate(by_known)  # places are by code first, so none is of another key
+        place = _last_not_later(known[by_known], starts, codes, self._asked.upto)
+        return np.where(place < 0, -1, newest_by_then[place])
+
+    def _keep(self, block: pa.Table, found: Sorted, positions: I64) -> None:
+        asked = np.flatnonzero(positions >= 0)
+        places = positions[asked]
+        asked, places = self._newer(block, found, asked, places)
+        if not len(asked):
+            return
+        rows, numbers = np.unique(found.rows[places], return_inverse=True)
+        self._kept.append(block.select(self._features.names).take(pa.array(rows)))
+        self._where[asked] = self._kept_rows + numbers
+        self._kept_rows += len(rows)
+        self._event[asked], self._created_at[asked] = found.event[places], found.created[places]
+        if self._kept_rows > 2 * len(self._asked) + block.num_rows:
+            self._forget()
+
+    def _newer(self, block: pa.Table, found: Sorted, asked: I64, places: I64) -> tuple[I64, I64]:
+        """Those of ``asked`` for which what is at ``places`` is newer than what was kept."""
+        event, created = found.event[places], found.created[places]
+        held_event, held_created = self._event[asked], self._created_at[asked]
+        held = self._where[asked] >= 0
+        newer = ~held | (event > held_event) | ((event == held_event) & (created > held_created))
+        level = np.flatnonzero(held & (event == held_event) & (created == held_created))
+        if len(level):
+            mine = words_of(block, found.rows[places[level]], self._features.names)
+            its = words_of(pa.concat_tables(self._kept), self._where[asked[level]], self._features.names)
+            newer[level] = mine > its
+            self.ambiguous |= bool((mine != its).any())
+        return asked[newer], places[newer]
+
+    def _forget(self) -> None:
+        """Let go of rows that newer ones have replaced."""
+        held = self._where >= 0
+        rows, numbers = np.unique(self._where[held], return_inverse=True)
+        self._kept = [pa.concat_tables(self._kept).take(pa.array(rows))]
+        self._where[held], self._kept_rows = numbers, len(rows)
+
+
+def _last_not_later(times: I64, starts: I64, codes: I64, upto: I64) -> I64:
+    """The last place of each code (they begin at ``starts``) with a time not after ``upto``, else -1: one binary search for all."""
+    first = starts[codes]
+    low, high = first.copy(), np.where(codes < 0, first, starts[codes + 1])
+    open_ = np.flatnonzero(low < high)
+    while len(open_):
+        middle = (low[open_] + high[open_]) >> 1
+        in_time = times[middle] <= upto[open_]
+        low[open_[in_time]] = middle[in_time] + 1
+        high[open_[~in_time]] = middle[~in_time]
+        open_ = open_[low[open_] < high[open_]]
+    return np.where(low > first, low - 1, -1)
+
+
+def _rounded(values: I64, have: str, want: str, *, up: bool) -> I64:
+    """Times in another unit, rounded up or down; what that cannot hold becomes the farthest that it can."""
+    if have == want:
+        return values
+    if want == "us":
+        return -(-values // 1000) if up else values // 1000
+    return np.clip(values, NEVER // 1000 + 1, FAR // 1000) * 1000

@@ -1,0 +1,120 @@
+"""Keys as small integers, so that rows are joined by numbers whatever the keys' types are and however many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as t
+from numpy.typing import NDArray
+
+from lakehouse.errors import Config, Unsupported
+from lakehouse_connectors.feast.times import instants
+from lakehouse_connectors.feast.value_types import plain_type
+
+__all__ = ["NO_CODE", "KeyCodes", "common_type"]
+
+I64 = NDArray[np.int64]
+
+NO_CODE = -1
+"""The code of a row with a NULL among its keys, or with keys that were not asked for: it matches nothing."""
+
+
+class KeyCodes:
+    """The distinct keys of the rows that are asked about. ``codes``: one number a row; equal keys have equal numbers."""
+
+    def __init__(self, columns: Sequence[pa.ChunkedArray], types: Sequence[pa.DataType], rows: int) -> None:
+        """``columns``: the keys of ``rows`` rows (none: all rows are alike), compared as ``types`` (see `common_type`).
+
+        Raises `Config` for a value that its type cannot hold.
+        """
+        self._types = list(types)
+        as_compared = [_cast(*each) for each in zip(columns, types, strict=True)]
+        self._values = [pc.drop_null(pc.unique(column)) for column in as_compared]
+        self._pairs: list[I64] = []
+        codes: I64 = np.zeros(rows, np.int64)
+        for position, column in enumerate(as_compared):
+            own = _index(column, self._values[position])
+            if position == 0:
+                codes = own
+                continue
+            pairs = self._paired(codes, own, position)
+            self._pairs.append(np.unique(pairs[pairs >= 0]))
+            codes = _found(pairs, self._pairs[-1])
+        self.codes = codes
+        self.count = int(codes.max(initial=NO_CODE)) + 1
+
+    def of(self, columns: Sequence[pa.ChunkedArray], rows: int) -> I64:
+        """The codes of ``rows`` other rows, by their key columns; `NO_CODE` where nobody asks."""
+        codes: I64 = np.zeros(rows, np.int64)
+        for position, each in enumerate(zip(columns, self._types, strict=True)):
+            own = _index(_cast(*each), self._values[position])
+            codes = own if position == 0 else _found(self._paired(codes, own, position), self._pairs[position - 1])
+        return codes
+
+    def _paired(self, left: I64, right: I64, position: int) -> I64:
+        return np.where((left < 0) | (right < 0), NO_CODE, left * len(self._values[position]) + right)
+
+
+def common_type(asked: pa.DataType, held: pa.DataType, what: str) -> pa.DataType:
+    """The type as which keys of two types are compared: the wider of one class. Whole numbers that pandas made floats of (it does
+    so to columns with missing values) are integers again where the dataset's are.
+
+    Raises `Config`, which begins with ``what``, for types of different classes, `Unsupported` for those that are no keys.
+    """
+    asked, held = plain_type(asked), plain_type(held)
+    if t.is_null(asked):
+        asked = held
+    kinds = {_kind(asked), _kind(held)}
+    if kinds == {"integer", "float"} and t.is_floating(asked):
+        kinds = {"integer"}
+    if len(kinds) > 1:
+        raise Config(f"{what} is {asked}, while the dataset has {held}; cast one of them")
+    match kinds.pop():
+        case "integer":
+            return pa.decimal128(20, 0) if pa.uint64() in (asked, held) else pa.int64()
+        case "float":
+            return pa.float64()
+        case "text":
+            return pa.large_string()
+        case "bytes":
+            return pa.large_binary()
+        case "instant":
+            return pa.timestamp("ns" if "ns" in (asked.unit, held.unit) else "us", tz="UTC")
+        case "date":
+            return pa.date32()
+        case "boolean":
+            return pa.bool_()
+    if t.is_decimal(asked) and t.is_decimal(held):
+        return asked if asked == held else pa.decimal128(38, max(asked.scale, held.scale))
+    raise Unsupported(f"{what} is {asked}, which is no type for a key")
+
+
+def _kind(type: pa.DataType) -> str:
+    kinds = [
+        (t.is_integer, "integer"), (t.is_floating, "float"), (t.is_string, "text"), (t.is_binary, "bytes"),
+        (t.is_boolean, "boolean"), (t.is_timestamp, "instant"), (t.is_date, "date"),
+    ]  # fmt: skip
+    return next((name for holds, name in kinds if holds(type)), str(type))
+
+
+def _cast(column: pa.ChunkedArray, type: pa.DataType) -> pa.ChunkedArray:
+    try:
+        return instants(column, "key").cast(type) if t.is_timestamp(type) else column.cast(type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise Config(f"a key cannot be compared as {type}: {error}") from None
+
+
+def _index(column: pa.ChunkedArray, values: pa.Array) -> I64:
+    found: Any = pc.index_in(column, values, skip_nulls=True).fill_null(NO_CODE)
+    return np.asarray(found.to_numpy(), np.int64)
+
+
+def _found(pairs: I64, known: I64) -> I64:
+    if not len(known):
+        return np.full(len(pairs), NO_CODE, np.int64)
+    positions = np.minimum(np.searchsorted(known, pairs), len(known) - 1)
+    return np.where(known[positions] == pairs, positions, NO_CODE)
