@@ -13,6 +13,7 @@ from lakehouse_cli import (
     demo,
     describe,
     doctor,
+    feast,
     files,
     fingerprint,
     history,
@@ -61,5 +62,5 @@ def lake(
     context.obj.take(json=json, config=config, verbose=verbose, log_format=log_format)
 
 
-for module in (sync, verify, check, fingerprint, prune, query, status, describe, history, files, ls, doctor, config, demo):
+for module in (sync, verify, check, fingerprint, prune, query, status, describe, history, files, ls, doctor, config, feast, demo):
     module.register(app)

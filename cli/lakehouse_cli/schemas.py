@@ -350,6 +350,41 @@ class ConfigDocument(Document):
     settings: list[SettingModel]
 
 
+class ReplicaRowsModel(Model):
+    """A replica of the view's dataset. ``agrees``: whether it has the same rows; null where that is not known."""
+
+    to: Text
+    agrees: bool | None
+
+
+class FeatureViewModel(Model):
+    """One feature view. ``dataset`` is null where its source is none of the lake's, ``ttl_seconds`` where values do not expire.
+
+    ``rows``: those within the ttl, not later than ``at``. Findings may also be ``stale`` (there are no such rows); their ``path``
+    is a column or a replica, "" for the dataset as such.
+    """
+
+    view: Text
+    dataset: Text | None
+    ttl_seconds: float | None
+    newest_event_at: datetime | None
+    rows: int | None
+    replicas: list[ReplicaRowsModel]
+    findings: list[FindingModel]
+
+
+class FeastCheckDocument(Document):
+    """``lake feast check``. ``at``: the time from which each ttl counts. ``config``: the lake.toml that has the datasets."""
+
+    command: Literal["feast check"] = "feast check"
+    repository: Text
+    project: Text
+    config: Text | None
+    at: datetime
+    replicas_compared: bool
+    views: list[FeatureViewModel]
+
+
 DOCUMENTS: dict[str, type[Document]] = {
     "sync": SyncDocument,
     "sync-dry-run": PlanDocument,
@@ -365,6 +400,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "ls": LsDocument,
     "doctor": DoctorDocument,
     "config-show": ConfigDocument,
+    "feast-check": FeastCheckDocument,
     "error": ErrorDocument,
 }
 
