@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["append_features", "append_logs", "save"]
 
-_ROW_NUMBERS = re.compile(r"__index_level_\d+__")
+_INDEX = re.compile(r"__index_level_\d+__")
 
 
 def append_features(
@@ -52,7 +52,8 @@ def append_features(
             "view whose source has neither as_of nor ref"
         )
     dataset = lake_of(config)[source.dataset]
-    schema, table = dataset.schema(), _without_index(table)
+    schema = dataset.schema()
+    table = _without_index(table, schema)
     renamed = [source.field_mapping.get(name, name) for name in schema.names]
     if table.column_names not in (schema.names, renamed):
         raise ValueError(
@@ -120,11 +121,9 @@ def save(config: RepoConfig, data: pa.Table | pa.RecordBatchReader, storage: Sav
     dataset.overwrite(_cast_reader(reader, dataset.schema(), f"saved dataset: dataset {dataset.name}"))
 
 
-def _without_index(table: pa.Table) -> pa.Table:
-    """``table`` without the row numbers that a pandas frame of which rows were taken out brings along."""
-    described = table.schema.pandas_metadata or {}
-    numbers = [name for name in described.get("index_columns", ()) if isinstance(name, str) and _ROW_NUMBERS.fullmatch(name)]
-    return table.drop_columns(numbers)
+def _without_index(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """``table`` without the nameless index that a pandas frame brings along once rows were taken out of it."""
+    return table.drop_columns([name for name in table.column_names if _INDEX.fullmatch(name) and name not in schema.names])
 
 
 def _declared(lake: Lake, name: str) -> Dataset:
