@@ -24,7 +24,7 @@ setup() {
         echo "setting up .venv (once)…" >&2
         "$python" -m venv .venv
         .venv/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-        .venv/bin/python -m pip install --quiet --constraint constraints.txt --group dev --group example \
+        .venv/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --group dev --group example \
             --editable ".[s3,gcs,azure,catalogs,glue,delta,query,feast,demo]"
         echo "$wanted" > .venv/.ready
     fi
