@@ -31,10 +31,10 @@ def iceberg_schema(schema: pa.Schema, where: str) -> pa.Schema:
 
 
 def parquet_schema(schema: pa.Schema, where: str, partition_by: Sequence[str] = ()) -> pa.Schema:
-    """``schema`` as it is, since Parquet files keep Arrow's own types; but partition columns, which are text in names of folders,
-    are int64, date32 or text.
+    """``schema`` as files give it back: Parquet keeps Arrow's own types, but for times of whole seconds (milliseconds then) and
+    date64 (date32). Partition columns, which are text in names of folders, are int64, date32 or text.
 
-    Raises `Unsupported` for columns of no type at all and partition columns of other types, `Config` as `delta_schema`.
+    Raises `Unsupported` for a type that Parquet lacks and for partition columns of other types, `Config` as `delta_schema`.
     """
     import pyarrow as pa
 
@@ -54,7 +54,20 @@ def parquet_schema(schema: pa.Schema, where: str, partition_by: Sequence[str] = 
             else:
                 raise Unsupported(f"{where}: column {field.name!r} of type {kind} cannot be the name of a folder")
         fields.append(field.with_type(kind).remove_metadata())
-    return pa.schema(fields)
+    return _as_read(pa.schema(fields), where)
+
+
+def _as_read(schema: pa.Schema, where: str) -> pa.Schema:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = pa.BufferOutputStream()
+    try:
+        pq.write_metadata(schema, file)
+    except pa.ArrowNotImplementedError as error:
+        raise Unsupported(f"{where}: a column has a type that Parquet lacks ({error}); store it as another type") from error
+    found = pq.read_schema(pa.BufferReader(file.getvalue()))
+    return pa.schema([given.with_type(read.type) for given, read in zip(schema, found, strict=True)])
 
 
 def _check_names(schema: pa.Schema, where: str) -> None:

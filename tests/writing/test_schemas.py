@@ -49,7 +49,7 @@ def test_each_type_is_stored_as_the_format_has_it_or_refused_by_name(given: Any,
 
 
 def test_parquet_keeps_its_types_but_those_of_folders() -> None:
-    schema = pa.schema([("n", pa.timestamp("ns", "Asia/Tokyo")), ("i", pa.int8()), ("d", pa.date64()), ("s", pa.large_string())])
+    schema = pa.schema([("n", pa.timestamp("ns", "Asia/Tokyo")), ("i", pa.int8()), ("d", pa.date32()), ("s", pa.large_string())])
     assert parquet_schema(schema, "t") == schema
     assert parquet_schema(schema, "t", ["i", "d", "s"]).types == [
         pa.timestamp("ns", "Asia/Tokyo"),
@@ -59,6 +59,23 @@ def test_parquet_keeps_its_types_but_those_of_folders() -> None:
     ]
     with pytest.raises(Unsupported, match="column 'n'"):
         parquet_schema(schema, "t", ["n"])
+
+
+def test_parquet_states_what_its_files_give_back_so_that_rows_of_the_stated_schema_are_taken(tmp_path: Path) -> None:
+    seconds = pa.timestamp("s", "UTC")
+    given = pa.schema([("s", seconds), ("d", pa.date64()), ("t", pa.time32("s")), ("l", pa.list_(pa.struct([("s", seconds)])))])
+    store = open_store(str(tmp_path / "t"))
+    parquet.create(store, given)
+    stated = open_table(str(tmp_path / "t"), format="parquet").schema()
+    assert stated.types[:3] == [pa.timestamp("ms", "UTC"), pa.date32(), pa.time32("ms")]
+    row = {"s": 1, "d": 2, "t": 3000, "l": [{"s": 4}]}
+    parquet.append(store, lambda schema: fitting(pa.Table.from_pylist([row], stated), schema, "t"))
+    assert open_table(str(tmp_path / "t"), format="parquet").scan().to_arrow() == pa.Table.from_pylist([row], stated)
+
+
+def test_a_type_that_parquet_lacks_is_refused() -> None:
+    with pytest.raises(Unsupported, match="run_end_encoded"):
+        parquet_schema(pa.schema([("r", pa.run_end_encoded(pa.int32(), pa.string()))]), "t")
 
 
 @pytest.mark.parametrize("stored", [delta_schema, iceberg_schema, parquet_schema])
