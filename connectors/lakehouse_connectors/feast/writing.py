@@ -23,6 +23,7 @@ from lakehouse_connectors.feast.saved_dataset import SavedDatasetLakeStorage
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
     from feast.feature_logging import LoggingConfig, LoggingSource
     from feast.feature_view import FeatureView
     from feast.infra.registry.base_registry import BaseRegistry
@@ -85,7 +86,7 @@ def append_logs(
     dataset = _declared(lake, destination.dataset)
     if not _exists(dataset):
         try:
-            lake.create_dataset(dataset.name, source.get_schema(registry))
+            lake.create_dataset(dataset.name, _without_seconds(source.get_schema(registry)))
         except Conflict:  # another logger was first; a table that is not one of logs is found out below
             dataset.schema()
     schema = dataset.schema()
@@ -115,7 +116,7 @@ def save(config: RepoConfig, data: pa.Table | pa.RecordBatchReader, storage: Sav
     if there and not allow_overwrite:
         raise SavedDatasetLocationAlreadyExists(location=f"dataset {dataset.name} ({dataset.place})")
     if not there:
-        lake.create_dataset(dataset.name, data.schema).append(data)
+        lake.create_dataset(dataset.name, _without_seconds(data.schema)).append(data)
         return
     reader = data if hasattr(data, "read_next_batch") else data.to_reader()
     dataset.overwrite(_cast_reader(reader, dataset.schema(), f"saved dataset: dataset {dataset.name}"))
@@ -144,20 +145,42 @@ def _exists(dataset: Dataset) -> bool:
     return True
 
 
-def _parquet_files(folder: Path) -> list[pa.RecordBatchReader]:
+def _without_seconds(schema: pa.Schema) -> pa.Schema:
+    """``schema`` with times in milliseconds that are in seconds, which Parquet files cannot hold."""
+    import pyarrow as pa
+
+    kinds = [
+        pa.timestamp("ms", tz=field.type.tz) if pa.types.is_timestamp(field.type) and field.type.unit == "s" else field.type
+        for field in schema
+    ]
+    return pa.schema([pa.field(field.name, kind) for field, kind in zip(schema, kinds, strict=True)])
+
+
+def _parquet_files(place: Path) -> list[pa.RecordBatchReader]:
     """The rows of each Parquet file, read when they are asked for; names that begin with a dot or underscore are unfinished."""
     import pyarrow as pa
-    import pyarrow.dataset as ds
     import pyarrow.parquet as pq
 
+    if not place.exists():
+        raise NotFound(f"logs at {place}: nothing is there")
+    below = [path for path in sorted(place.rglob("*")) if not any(part[0] in "._" for part in path.relative_to(place).parts)]
     readers = []
-    try:
-        for path in ds.dataset(folder, format="parquet").files:
+    for path in [path for path in below or [place] if path.is_file()]:
+        try:
             file = pq.ParquetFile(path)
-            readers.append(pa.RecordBatchReader.from_batches(file.schema_arrow, file.iter_batches(use_threads=False)))
-    except (OSError, pa.ArrowInvalid) as error:
-        raise NotFound(f"logs at {folder}: cannot be read ({error})") from error
+        except (OSError, pa.ArrowInvalid) as error:
+            raise NotFound(f"logs at {path}: cannot be read ({error}); nothing was written") from error
+        readers.append(pa.RecordBatchReader.from_batches(file.schema_arrow, _batches(file, path)))
     return readers
+
+
+def _batches(file: pq.ParquetFile, path: Path) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    try:
+        yield from file.iter_batches(use_threads=False)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise NotFound(f"logs at {path}: cannot be read ({error}); nothing was written") from error
 
 
 def _one_after_the_other(readers: list[pa.RecordBatchReader], schema: pa.Schema, where: str) -> pa.RecordBatchReader:
