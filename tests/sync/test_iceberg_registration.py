@@ -32,9 +32,11 @@ def any_shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shelf]
         yield made
 
 
-@pytest.fixture
-def sql_shelf(tmp_path: Path) -> Iterator[Shelf]:
-    with shelf("sql", tmp_path) as made:
+@pytest.fixture(params=["sql", pytest.param("rest", marks=pytest.mark.slow)])
+def command_shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shelf]:
+    """For what the command adds, which is the same whatever the catalog's kind."""
+    kind: Kind = request.param
+    with shelf(kind, tmp_path) as made:
         yield made
 
 
@@ -250,22 +252,22 @@ def test_a_catalog_that_does_not_serve_what_is_registered_is_found_out(
     assert catalog.load_table(name).scan().to_arrow().num_rows == 10
 
 
-@pytest.fixture
-def commands(any_shelf: Shelf) -> Lake:
+def commands_for(made: Shelf) -> Lake:
     """The command in a folder whose lake.toml names the shelf's catalogs."""
     lines = ["[dataset.orders]", 'table = "here:source.table"']
-    for one in any_shelf.settings.catalogs.values():
+    for one in made.settings.catalogs.values():
         lines += [f"[catalog.{one.name}]", f'type = "{one.type}"', f'uri = "{one.uri}"']
         lines += [f"[catalog.{one.name}.properties]", *(f'{key} = "{value}"' for key, value in one.options.items())]
-    (any_shelf.folder / "lake.toml").write_text("\n".join(lines))
-    return Lake(any_shelf.folder)
+    (made.folder / "lake.toml").write_text("\n".join(lines))
+    return Lake(made.folder)
 
 
-def test_the_command_replicates_into_a_catalog_and_proves_it(any_shelf: Shelf, commands: Lake) -> None:
-    first = commands("sync", "orders", "there:ns.t", "--location", any_shelf.location, "--json")
+def test_the_command_replicates_into_a_catalog_and_proves_it(command_shelf: Shelf) -> None:
+    commands = commands_for(command_shelf)
+    first = commands("sync", "orders", "there:ns.t", "--location", command_shelf.location, "--json")
     assert (first.exit_code, first.stderr) == (0, first.stderr)
-    assert (first.document["unchanged"], any_shelf.seen()) == (False, OLD)
-    any_shelf.source.append(20)
+    assert (first.document["unchanged"], command_shelf.seen()) == (False, OLD)
+    command_shelf.source.append(20)
     for unchanged in (False, True):
         ran = commands("sync", "orders", "there:ns.t", "--json")
         assert (ran.exit_code, ran.document["unchanged"]) == (0, unchanged), ran.stderr
@@ -273,27 +275,29 @@ def test_the_command_replicates_into_a_catalog_and_proves_it(any_shelf: Shelf, c
         ran = commands("verify", *arguments)
         assert (ran.exit_code, ran.stderr) == (0, ran.stderr), ran.stdout
     assert json.loads(commands("describe", "there:ns.t", "--json").stdout)["format"] == "iceberg"
-    assert len(commands("history", "there:ns.t", "--json").document["commits"]) == len(any_shelf.source.table.snapshots())
+    assert len(commands("history", "there:ns.t", "--json").document["commits"]) == len(command_shelf.source.table.snapshots())
 
 
-def test_the_command_says_what_is_wrong_with_a_catalogs_table(any_shelf: Shelf, commands: Lake) -> None:
+def test_the_command_says_what_is_wrong_with_a_catalogs_table(command_shelf: Shelf) -> None:
     """Somebody's commit: exit 5 for a sync, exit 4 for a proof. A data file that was damaged: exit 4, and it is named."""
-    any_shelf.sync()
-    data = next(any_shelf.place.rglob("*.parquet"))
+    commands = commands_for(command_shelf)
+    command_shelf.sync()
+    data = next(command_shelf.place.rglob("*.parquet"))
     kept = data.read_bytes()
     data.write_bytes(kept[:-1] + b"?")
     ran = commands("verify", "there:ns.t")
     assert ran.exit_code == 4
     assert data.name in ran.stdout
     data.write_bytes(kept)
-    any_shelf.commit(100)
+    command_shelf.commit(100)
     assert commands("verify", "there:ns.t").exit_code == 4
     ran = commands("sync", "orders", "there:ns.t")
     assert (ran.exit_code, "never erased" in ran.stderr) == (5, True)
     assert commands("verify", "there:ns.nothing").exit_code == 3
 
 
-def test_the_command_registers_a_replica(any_shelf: Shelf, commands: Lake) -> None:
+def test_the_command_registers_a_replica(any_shelf: Shelf) -> None:
+    commands = commands_for(any_shelf)
     with no_writes(any_shelf):
         ran = commands("sync", "orders", "copy", "--register", "there:ns.r")
     assert (ran.exit_code, "is published but not registered" in ran.stderr) == (1, True), ran.stderr
