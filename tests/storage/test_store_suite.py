@@ -191,6 +191,7 @@ class TestMoto(S3Suite):
         return moto
 
 
+@pytest.mark.slow  # a second opinion on what TestSeaweedFsspec shows of the store and TestMoto of the service
 class TestMotoFsspec(TestMoto):
     transport = "fsspec"
     key_count = 300
