@@ -7,7 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from tests.feast.lines import TABLES, definitions
+from tests.feast.redis_server import redis_server
 from tests.feast.worlds import Kind, World, made
+
+__all__ = ["WorldOf", "lines_world", "redis_server"]
 
 WorldOf = Callable[[Kind], World]
 

@@ -111,7 +111,7 @@ def definitions(source: SourceOf) -> list[Any]:
     routes = [weather.with_name(end).with_join_key_map({"place": end}) for end in ("origin", "dest")]
     asked = RequestSource(name="asked", schema=[Field(name="bonus", dtype=Float64)])
 
-    @on_demand_feature_view(sources=[forever, asked], schema=[number("total")], mode="pandas")  # type: ignore[untyped-decorator]
+    @on_demand_feature_view(sources=[forever, asked], schema=[number("total")], mode="pandas")
     def totals(inputs: pd.DataFrame) -> pd.DataFrame:
         return (inputs["conv"] + inputs["bonus"]).to_frame("total")
 
@@ -319,6 +319,10 @@ LINES: tuple[Line, ...] = (
         "keys of 32 bits match those of 64",
         frame(driver=pd.Series([1], dtype="int32"), t=[TEN]), ["stats:conv"], {"conv": [0.2]},
     ),
+    Line(
+        "keys that are fractions for want of one are whole again",
+        frame(driver=[1.0, float("nan"), 2.0], t=[TEN] * 3), ["stats:conv"], {"conv": [0.2, None, 0.6]},
+    ),
     Line("a table without rows has features of NULL", drivers((1, TEN)), ["empty:nothing"], {"driver": [1], "nothing": [None]}),
     Line("no rows are asked, none come", drivers(), ["stats:conv", "empty:nothing"], {"driver": [], "conv": [], "nothing": []}),
     Line(
@@ -353,7 +357,7 @@ LINES: tuple[Line, ...] = (
     ),
     Line(
         "rows may be asked for in SQL over datasets",
-        "SELECT driver, event_timestamp + INTERVAL 1 HOUR AS event_timestamp, trips * 10 AS label FROM stats WHERE trips < 4",
+        "SELECT driver, event_timestamp + INTERVAL 1 HOUR AS event_timestamp, trips * 10 AS label FROM stats WHERE driver = 1",
         ["stats_2h:conv"], {"driver": [1, 1, 1], "label": [10, 20, 30], "conv": [0.1, 0.2, 0.3]}, of_any_order=True,
     ),
     Line(

@@ -16,6 +16,7 @@ from feast.types import Float64, Int64
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
+from lakehouse_connectors.feast.feature_reads import lake_source
 from tests.feast.oracle import FeatureRow, Values, known, latest
 from tests.feast.worlds import Kind, SourceOf, World, made
 
@@ -197,12 +198,12 @@ def test_what_is_materialized_of_a_random_table_is_what_a_plain_loop_finds(
         BASE + minute * MINUTE for minute in sorted(data.draw(st.tuples(st.integers(0, 5), st.integers(0, 5)), label="range"))
     )
     write(world, place, rows, data.draw(st.integers(0, len(rows)), label="cut"))
-    view = world.store.get_feature_view("by_a")
+    source = lake_source(world.store.get_feature_view("by_a"))
 
     answer = (
         world.store._get_provider()
         .offline_store.pull_latest_from_table_or_query(
-            world.store.config, view.batch_source, ["a"], ["id", "x"], "t", "c", moment(start), moment(end)
+            world.store.config, source, ["a"], ["id", "x"], "t", "c", moment(start), moment(end)
         )
         .to_arrow()
     )

@@ -1,0 +1,40 @@
+"""What a repository serves, and what it would bring online."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from feast import FeatureView
+
+from lakehouse_connectors.feast.feature_reads import lake_source
+from tests.feast.lines import DRIVER, number, plain
+from tests.feast.worlds import SourceOf, World
+
+
+def conv_view(ttl: dt.timedelta | None = None, **source_options: Any) -> Any:
+    """The definitions of one view, ``stats``, of the feature ``conv`` of each driver in the table ``stats``."""
+
+    def definitions(source: SourceOf) -> list[Any]:
+        stats = source("stats", **source_options)
+        return [DRIVER, FeatureView(name="stats", entities=[DRIVER], ttl=ttl, schema=[number("conv")], source=stats)]
+
+    return definitions
+
+
+def online(world: World, features: list[str], **keys: list[Any]) -> dict[str, list[Any]]:
+    """What is served for rows of ``keys``."""
+    entity_rows = [dict(zip(keys, row, strict=True)) for row in zip(*keys.values(), strict=True)]
+    answer: dict[str, list[Any]] = world.store.get_online_features(features, entity_rows).to_dict()
+    return answer
+
+
+def newest(world: World, view: str, columns: list[str], start: dt.datetime, end: dt.datetime) -> dict[Any, tuple[Any, ...]]:
+    """What a materialization of ``view`` reads: for each driver the values of ``columns``."""
+    source = lake_source(world.store.get_feature_view(view))
+    read = world.store._get_provider().offline_store.pull_latest_from_table_or_query
+    job = read(
+        world.store.config, source, ["driver"], columns, source.timestamp_field, source.created_timestamp_column, start, end
+    )
+    table = job.to_arrow()
+    return dict(zip(table["driver"].to_pylist(), zip(*(plain(table[name]) for name in columns), strict=True), strict=True))
