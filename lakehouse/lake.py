@@ -22,8 +22,11 @@ from lakehouse.catalog import open_catalog
 from lakehouse.config import load
 from lakehouse.connect import catalog_place, open_at, open_store
 from lakehouse.errors import Config, Conflict, LakeError, Unsupported
+from lakehouse.locations import canonical
+from lakehouse.origin import SourceVersion
 from lakehouse.query import Query, sql
 from lakehouse.replica import open_target
+from lakehouse.scan import Scan
 from lakehouse.settings import DatasetSettings, ReplicaSettings, Settings
 from lakehouse.store import Store
 from lakehouse.sync import SyncResult, sync
@@ -33,8 +36,6 @@ from lakehouse.url import parse
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from lakehouse.scan import Scan
 
 __all__ = ["Dataset", "Lake", "Replicated"]
 
@@ -153,11 +154,14 @@ class Dataset:
         return self._table().schema()
 
     def append(self, data: Any) -> None:
-        """Add rows: an Arrow table, reader or batches, a pandas or polars frame, or whatever speaks Arrow's stream interface.
+        """Add rows: a scan, an Arrow table, reader or batches, a pandas or polars frame, or whatever speaks Arrow's streams.
 
         One commit, whatever the size (Delta, Iceberg); streams are never held whole. Columns go by name, in any order. Types are
         cast where nothing is lost; nanoseconds that are whole microseconds go into Delta's and Iceberg's, others are refused; a
         zone is neither added nor dropped. Of many appends at once each one arrives, once. No rows make no commit.
+
+        A scan of all rows and columns of one version makes a copy of it where the table holds no rows yet: the commit records
+        which (`lakehouse.origin`), and `read` takes the source's version, ref and time for it.
 
         Raises `Config` (nothing is written) for a schema that does not fit, and for a value that the table cannot hold;
         `Conflict` for a replica, and where the table's schema was changed meanwhile; `Unsupported` for a table that cannot be
@@ -169,7 +173,8 @@ class Dataset:
         """Put rows in the place of all that the table holds when the commit is made; what is older stays in its history.
 
         Plain Parquet has no history: the new files are put first, then the old ones deleted, and a reader may see both meanwhile.
-        Data and errors as in `append`.
+        A scan of a whole version is recorded as in `append`, so a loop over the points of a table, oldest first, converts its
+        history. Data and errors as in `append`.
         """
         self._open().overwrite(data)
 
@@ -259,8 +264,16 @@ class _Place:
                 f"{self.where}: is a replica: it has receipts, and what is written here would keep every later sync from it; "
                 "write to its source"
             )
-        call = getattr(self._module(), how)
-        call(self._target(), lambda schema: fitting(data, schema, self.where))
+        call, source = getattr(self._module(), how), self._source_of(data)
+        recorded = {} if source is None else {"source": source}
+        call(self._target(), lambda schema: fitting(data, schema, self.where), **recorded)
+
+    def _source_of(self, data: Any) -> SourceVersion | None:
+        """The version of another table that ``data`` is, where the format has a place to say so."""
+        if not isinstance(data, Scan) or self.format == "parquet":
+            return None
+        source = data.source_version()
+        return None if source is None or canonical(source.place) == canonical(self.store.url) else source
 
     def _module(self) -> Any:
         """How the format is written. Raises `Config` where its library is not installed."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakehouse.errors import Config
 from lakehouse.memory import DEFAULT_BYTES
+from lakehouse.origin import SourceVersion
 from lakehouse.reading import rows
 from lakehouse.reading.task import ScanPlan
 
@@ -106,6 +107,13 @@ class Scan(Rows):
         import duckdb
 
         return (connection or duckdb.default_connection()).from_arrow(ScanDataset(self))
+
+    def source_version(self) -> SourceVersion | None:
+        """The version of the table that these rows are, as a table that is overwritten with them names it; None where some rows
+        or columns are left out, and for plain files, which have no history.
+        """
+        whole = self._columns is None or len(set(self._columns)) == len(self._plan.fields)
+        return self._plan.source() if whole and self._filter is None else None
 
     def narrowed(self, columns: Sequence[str] | None, filter: pc.Expression | None) -> Scan:
         """This scan with fewer columns, and of its rows those that satisfy ``filter`` too."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
@@ -102,6 +103,7 @@ class Table:
         snapshot: int | None = None,
         ref: str | None = None,
         as_of: datetime | str | None = None,
+        point: Point | None = None,
         workers: int | None = None,
         memory: str = "256M",
     ) -> Scan:
@@ -109,15 +111,19 @@ class Table:
 
         ``where``: a SQL condition (``"id > 3 AND name LIKE 'a%'"``, `lakehouse.where`) or an Arrow expression. At most one says
         which point of the history, else it is as it stood when the table was opened: ``version`` (a Delta log version, an Iceberg
-        metadata file), ``snapshot`` or ``ref`` (Iceberg; a branch or a tag), ``as_of`` (the last state not later than this
-        instant, a datetime or ISO 8601 text; without a zone it is UTC). ``workers``: files that are read at once (None: as the
-        processors are). ``memory``: what rows may take before they are given, as rclone
-        writes sizes.
+        metadata file or snapshot id), ``snapshot`` (Iceberg), ``ref`` (a branch, a tag, or the text of a version), ``as_of`` (the
+        last state not later than this instant, a datetime or ISO 8601 text; without a zone it is UTC), or ``point``, one of
+        `points`. In a table that was made from versions of another (`lakehouse.origin`) all but ``point`` mean that one's
+        versions, refs and times. ``workers``: files that are read at once (None: as the processors are). ``memory``: what rows
+        may take before they are given, as rclone writes sizes.
 
         Raises `Config` for a column or condition that cannot be, `NotFound` where there is no such point or no such file,
         `Unsupported` for what cannot be read rightly; a file that is missing or damaged shows when its rows are read.
         """
-        plan = self.plan(point_of(version=version, snapshot=snapshot, ref=ref, as_of=as_of))
+        named = _by_name(point_of(version=version, snapshot=snapshot, ref=ref, as_of=as_of))
+        if point is not None and named.named:
+            raise Config(f"{named} and the point {point} each name a point of the table's history; give one")
+        plan = self.plan(named if point is None else point)
         if isinstance(where, str):
             where = expression(where, _readable(plan))
         return Scan(plan, columns=columns, filter=where, workers=workers, memory=memory_of(memory))
@@ -141,7 +147,7 @@ def point_of(
     ref: str | None = None,
     as_of: datetime | str | None = None,
 ) -> Point:
-    """The point of history that is meant. Raises `Config` where more than one is, or ``as_of`` is no time."""
+    """The point of history that a user names. Raises `Config` where more than one is, or ``as_of`` is no time."""
     given = [
         name
         for name, value in (("version", version), ("snapshot", snapshot), ("ref", ref), ("as_of", as_of))
@@ -157,6 +163,11 @@ def point_of(
     if as_of is not None and as_of.tzinfo is None:
         as_of = as_of.replace(tzinfo=UTC)
     return Point(str(version) if version is not None else None, snapshot, ref, as_of)
+
+
+def _by_name(point: Point) -> Point:
+    """``point`` as a user names it: names of the table that this one was made from count first."""
+    return point if point == Point() else replace(point, named=True)
 
 
 def fingerprint(
@@ -181,6 +192,6 @@ def fingerprint(
     from lakehouse.lrh1 import Fingerprint
 
     table = open_table(place, format=format, settings=settings, maps=maps, allow_external=allow_external)
-    point = point_of(version=version, snapshot=snapshot, ref=ref, as_of=as_of)
+    point = _by_name(point_of(version=version, snapshot=snapshot, ref=ref, as_of=as_of))
     record = row_record(table.plan(point), str(point), workers=workers, progress=progress)
     return Fingerprint(record.rows, record.fingerprint, record.columns)

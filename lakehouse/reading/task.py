@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from lakehouse.origin import SourceVersion
 from lakehouse.store import Store
 
 if TYPE_CHECKING:
@@ -30,13 +31,15 @@ class Point:
     """A point of a table's history; without any field set, the newest. At most one is set.
 
     ``version``: what ``--version`` takes (a Delta log version, an Iceberg metadata file). ``snapshot`` and ``ref`` (a branch or
-    a tag): Iceberg's. ``as_of``: the last state not later than this instant (with a zone).
+    a tag): Iceberg's. ``as_of``: the last state not later than this instant (with a zone). ``named``: by a user, who may mean a
+    name of the table that this one was made from (`lakehouse.origin`); else it is one of the table's own points.
     """
 
     version: str | None = None
     snapshot: int | None = None
     ref: str | None = None
     as_of: datetime | None = None
+    named: bool = False
 
     def __str__(self) -> str:
         named = {"version": self.version, "snapshot": self.snapshot, "ref": self.ref, "as of": self.as_of}
@@ -88,6 +91,10 @@ def everything(_bounds: Bounds, _rows: int | None) -> bool:
 
 
 def _unknown(_name: str) -> ColumnBounds | None:
+    return None
+
+
+def _no_version() -> None:
     return None
 
 
@@ -143,13 +150,15 @@ class ScanPlan:
 
     ``fields``: all columns, in the table's order. ``tasks``: the files whose rows may satisfy the filter (each call plans anew;
     metadata is read while it goes, so millions stream). ``refused``: by the name of a column, why it cannot be read rightly; a
-    scan that asks for it is `Unsupported`.
+    scan that asks for it is `Unsupported`. ``source``: the version that all of its rows together are, as a table that is made
+    from them names it; None where there is no history. It is asked for only when they are written somewhere.
     """
 
     store: Store
     fields: tuple[ReadField, ...]
     tasks: Callable[[MayMatch], Iterable[ScanTask]]
     refused: Mapping[str, str] = field(default_factory=dict)
+    source: Callable[[], SourceVersion | None] = _no_version
 
     def all_tasks(self) -> Iterator[ScanTask]:
         """The tasks of a scan without a filter."""

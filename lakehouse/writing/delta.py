@@ -24,6 +24,7 @@ from lakehouse.formats.delta.actions import actions_of, object_key
 from lakehouse.formats.delta.log import LOG, commit_path
 from lakehouse.formats.delta.snapshot import state_at
 from lakehouse.formats.delta.version import DeltaVersion
+from lakehouse.origin import PLACE, SourceVersion
 from lakehouse.store import Store
 from lakehouse.version import __version__
 from lakehouse.writing.attempts import attempts
@@ -48,7 +49,15 @@ _NO_MATTER = frozenset(
 """Features that ask nothing of data files that are added, where no column and no property uses them."""
 _HEEDED = frozenset({"checkConstraints", "invariants", "timestampNtz"})
 """Features that deltalake heeds when it makes data files."""
-_NOT_HERE = ("delta.checkpoint", "delta.enable", "delta.feature.", "delta.appendOnly", "delta.minReader", "delta.minWriter")
+_NOT_HERE = (
+    "lake.",
+    "delta.checkpoint",
+    "delta.enable",
+    "delta.feature.",
+    "delta.appendOnly",
+    "delta.minReader",
+    "delta.minWriter",
+)
 """Properties of the real table that the one with no rows goes without."""
 _COLUMN_REFUSED = {
     "delta.generationExpression": "is generated from others",
@@ -83,21 +92,24 @@ def create(store: Store, schema: pa.Schema, partition_by: Sequence[str] = ()) ->
     _put(store, 0, _commit_bytes([_info("CREATE TABLE", {"partitionBy": json.dumps(list(partition_by))}), *actions]))
 
 
-def append(store: Store, rows: Callable[[pa.Schema], pa.RecordBatchReader]) -> None:
-    """Add the rows that ``rows`` gives for the table's schema, in one commit; no rows make none.
+def append(store: Store, rows: Callable[[pa.Schema], pa.RecordBatchReader], source: SourceVersion | None = None) -> None:
+    """Add the rows that ``rows`` gives for the table's schema, in one commit; no rows make none. ``source``: the version of
+    another table that they are; the commit says so where this one holds no rows yet.
 
     Raises `Conflict` where the table's schema or protocol was changed meanwhile or ten minutes of tries were lost, `Unsupported`
     for a table that cannot be written rightly, `Config` for a row that breaks a constraint, `Transfer` where it is not known
     whether the commit arrived.
     """
     with _Writer(store) as writer:
-        writer.write(rows, replace=False)
+        writer.write(rows, replace=False, source=source)
 
 
-def overwrite(store: Store, rows: Callable[[pa.Schema], pa.RecordBatchReader]) -> None:
-    """Put the rows in the place of all that the table holds when the commit is made. Older versions stay. Raises as `append`."""
+def overwrite(store: Store, rows: Callable[[pa.Schema], pa.RecordBatchReader], source: SourceVersion | None = None) -> None:
+    """Put the rows in the place of all that the table holds when the commit is made. Older versions stay. ``source``: the version
+    of another table that they are, which the commit says. Raises as `append`.
+    """
     with _Writer(store) as writer:
-        writer.write(rows, replace=True)
+        writer.write(rows, replace=True, source=source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +132,7 @@ class _Writer:
         _refuse_unfit(store.url, self.version)
         _require_conditional_put(store)
         self.since = self.version.number  # no commit after it that is known changes the schema
+        self.source: SourceVersion | None = None
         self.put_files = list[str]()
         self.in_doubt = False
 
@@ -138,8 +151,9 @@ class _Writer:
     def __exit__(self, *_: object) -> None:
         self._folder.cleanup()
 
-    def write(self, rows: Callable[[pa.Schema], pa.RecordBatchReader], *, replace: bool) -> None:
+    def write(self, rows: Callable[[pa.Schema], pa.RecordBatchReader], *, replace: bool, source: SourceVersion | None) -> None:
         """Data files first, then the commit, again and again until it is made. What is known to be in vain is removed."""
+        self.source = source
         if replace and str(_configuration(self.version).get("delta.appendOnly", "")).lower() == "true":
             raise Unsupported(f"{self.store.url}: its property delta.appendOnly is true, so nothing may be overwritten")
         try:
@@ -181,7 +195,8 @@ class _Writer:
         """The number of the commit, which is made in this process's turn."""
         number = self._go_on(self.version.number + 1, replace=replace)
         for last in attempts():
-            data = _commit_bytes(self._actions(number, adds, replace=replace))
+            actions = self._actions(number, adds, replace=replace)
+            data = _commit_bytes(actions)
             self.in_doubt = True
             try:
                 _put(self.store, number, data)
@@ -190,23 +205,28 @@ class _Writer:
                     raise
                 number = self._go_on(number, replace=replace)
             else:
-                self.turn.left = _Left(self.since, number, data)
+                changed = any("metaData" in action for action in actions)
+                self.turn.left = _Left(number if changed else self.since, number, data)
                 break
         return number
 
     def _actions(self, number: int, adds: list[dict[str, Any]], *, replace: bool) -> list[dict[str, Any]]:
-        removes = []
+        removes, stated = [], list[dict[str, Any]]()
+        there = state_at(self.store, self.version).adds if replace or self.source is not None else {}
         if replace:
             now = int(time.time() * 1000)
-            for fields in state_at(self.store, self.version).adds.values():
+            for fields in there.values():
                 kept = {key: fields[key] for key in _REMOVED if fields.get(key) is not None}
                 removes.append({"remove": {**kept, "deletionTimestamp": now, "dataChange": True, "extendedFileMetadata": True}})
         details = {
             "mode": "Overwrite" if replace else "Append",
             "partitionBy": json.dumps(self.version.metadata.get("partitionColumns") or []),
         }
-        info = _info("WRITE", details, readVersion=number - 1, isBlindAppend=not replace)
-        return [info, *removes, *({"add": fields} for fields in adds)]
+        if self.source is not None and (replace or not there):
+            details |= self.source.recorded()
+            stated = _stating(self.version, self.source)
+        info = _info("WRITE", details, readVersion=number - 1, isBlindAppend=not replace and self.source is None)
+        return [info, *stated, *removes, *({"add": fields} for fields in adds)]
 
     def _go_on(self, number: int, *, replace: bool) -> int:
         """The number after those that other writers took, from ``number`` on, if what they did leaves our data files fit.
@@ -224,7 +244,7 @@ class _Writer:
                     f"{number}); nothing was written, run again"
                 )
             number += 1
-        if replace and self.version.number != number - 1:
+        if (replace or self.source is not None) and self.version.number != number - 1:
             self.version = DeltaFormat().pin(self.store, str(number - 1))
         return number
 
@@ -301,6 +321,17 @@ def _without_rows(version: DeltaVersion) -> list[dict[str, Any]]:
         protocol = {"minReaderVersion": 1, "minWriterVersion": min(3, int(protocol.get("minWriterVersion") or 1))}
     kept = {key: value for key, value in _configuration(version).items() if not key.startswith(_NOT_HERE)}
     return [{"protocol": protocol}, {"metaData": {**version.metadata, "configuration": kept}}]
+
+
+def _stating(version: DeltaVersion, source: SourceVersion) -> list[dict[str, Any]]:
+    """The action by which the table says that commits of its are made from versions of another, where it does not say so yet.
+
+    Who looks for a version then knows without a look at every commit whether there are any such.
+    """
+    properties = _configuration(version)
+    if properties.get(PLACE) == source.place:
+        return []
+    return [{"metaData": {**version.metadata, "configuration": {**properties, PLACE: source.place}}}]
 
 
 def _configuration(version: DeltaVersion) -> Mapping[str, Any]:

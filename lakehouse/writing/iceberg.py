@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from lakehouse.errors import Config, Conflict, LakeError, Transfer, Unsupported
 from lakehouse.locations import canonical
+from lakehouse.origin import PLACE, SourceVersion
 from lakehouse.writing.attempts import attempts
+from lakehouse.writing.iceberg_append import newest_snapshot
 from lakehouse.writing.iceberg_places import ByPath, IcebergTable, InCatalog, Place, written_to
 from lakehouse.writing.rows import in_portions
 from lakehouse.writing.schemas import iceberg_schema
@@ -78,28 +80,31 @@ def create(place: Place, schema: pa.Schema, partition_by: Sequence[str] = ()) ->
     place.create(_as_json(metadata))
 
 
-def append(place: Place, rows: Callable[[pa.Schema], pa.RecordBatchReader]) -> None:
-    """Add the rows that ``rows`` gives for the table's schema, in one commit; no rows make none.
+def append(place: Place, rows: Callable[[pa.Schema], pa.RecordBatchReader], source: SourceVersion | None = None) -> None:
+    """Add the rows that ``rows`` gives for the table's schema, in one commit; no rows make none. ``source``: the version of
+    another table that they are; the snapshot says so where this one holds no rows yet.
 
     Raises `Conflict` where the table's schema or partitioning was changed meanwhile or ten minutes of tries were lost,
     `Unsupported` for a table that cannot be written rightly, `Transfer` where it is not known whether the commit arrived.
     """
-    _Writer(place).write(rows, replace=False)
+    _Writer(place, source).write(rows, replace=False)
 
 
-def overwrite(place: Place, rows: Callable[[pa.Schema], pa.RecordBatchReader]) -> None:
-    """Put the rows in the place of all that the table holds when the commit is made. Older snapshots stay. Raises as `append`."""
-    _Writer(place).write(rows, replace=True)
+def overwrite(place: Place, rows: Callable[[pa.Schema], pa.RecordBatchReader], source: SourceVersion | None = None) -> None:
+    """Put the rows in the place of all that the table holds when the commit is made. Older snapshots stay. ``source``: the
+    version of another table that they are, which the snapshot says. Raises as `append`.
+    """
+    _Writer(place, source).write(rows, replace=True)
 
 
 class _Writer:
-    """One write to one table."""
+    """One write to one table, of the rows of ``source`` where they are a version of another."""
 
-    def __init__(self, stated: Place) -> None:
+    def __init__(self, stated: Place, source: SourceVersion | None) -> None:
         from lakehouse.writing.iceberg_files import StoreFiles
 
         place = written_to(stated)
-        self.turn = turn_at(place.store.url, _Left)
+        self.turn, self.source = turn_at(place.store.url, _Left), source
         left = self.turn.left
         self.place, self.base = place, place.newest(left.table if left is not None else None)
         self.snapshot: int | None = None
@@ -164,7 +169,8 @@ class _Writer:
         def stage() -> None:
             left = self.turn.left
             known = left.manifest_list if left is not None and left.table is self.base else None
-            made = append.on(self.base.metadata, known)
+            source = self.source if _holds_nothing(self.base.metadata) else None
+            made = append.on(_stating(self.base.metadata, source), known, {} if source is None else source.recorded())
             self.snapshot, self.in_doubt = append.snapshot_id, True
             now = self.place.swap(self.base, made.metadata)
             self.turn.left = None if now is None else _Left(now, made.manifest_list)
@@ -176,7 +182,7 @@ class _Writer:
 
         def stage() -> None:
             transaction = self._table(self.base).transaction()
-            with _replacing(transaction, self.files) as snapshot:
+            with _replacing(transaction, self.files, self.source) as snapshot:
                 for file in data_files:
                     snapshot.append_data_file(file)
             self.snapshot, self.in_doubt, self.turn.left = snapshot.snapshot_id, True, None
@@ -198,7 +204,7 @@ class _Writer:
         from pyiceberg.table.metadata import TableMetadataUtil
 
         metadata = TableMetadataUtil.parse_obj(state.metadata)
-        return Table(("table",), metadata, state.address, self.files, _committer(self.place, state))
+        return Table(("table",), metadata, state.address, self.files, _committer(self.place, state, self.source))
 
     def _remove(self, addresses: Sequence[str]) -> None:
         for address in addresses:
@@ -206,7 +212,7 @@ class _Writer:
                 self.files.delete(address)
 
 
-def _committer(place: Place, base: IcebergTable) -> Any:
+def _committer(place: Place, base: IcebergTable, source: SourceVersion | None) -> Any:
     """What pyiceberg takes for a catalog: it commits once, to ``place``."""
     from pyiceberg.catalog.noop import NoopCatalog
     from pyiceberg.table import CommitTableResponse
@@ -217,7 +223,7 @@ def _committer(place: Place, base: IcebergTable) -> Any:
             for requirement in requirements:
                 requirement.validate(table.metadata)
             made = update_table_metadata(table.metadata, updates, metadata_location=table.metadata_location)
-            place.swap(base, _edited(base.metadata, _as_json(made)))
+            place.swap(base, _stating(_edited(base.metadata, _as_json(made)), source))
             answer = {"metadata": made, "metadata-location": table.metadata_location}
             return CommitTableResponse.model_validate(answer)
 
@@ -228,7 +234,7 @@ def _committer(place: Place, base: IcebergTable) -> Any:
     return Committer("place")
 
 
-def _replacing(transaction: Transaction, files: StoreFiles) -> Any:
+def _replacing(transaction: Transaction, files: StoreFiles, source: SourceVersion | None) -> Any:
     """The snapshot that removes every data file. Delete files stay: they are older than what is added, so they delete nothing."""
     from pyiceberg.manifest import ManifestContent, ManifestEntry, ManifestEntryStatus
     from pyiceberg.table.snapshots import Operation
@@ -259,7 +265,8 @@ def _replacing(transaction: Transaction, files: StoreFiles) -> Any:
                 for entry in live
             ]  # fmt: skip
 
-    made = Replacing(Operation.OVERWRITE, transaction, files)
+    said = {} if source is None else source.recorded()
+    made = Replacing(Operation.OVERWRITE, transaction, files, snapshot_properties=said)
     for entry in live:
         made.delete_data_file(entry.data_file)
     return made
@@ -289,6 +296,17 @@ def _refuse_unfit(place: Place, table: IcebergTable) -> None:
         stated = properties.get(key)
         if stated and not canonical(stated).startswith(f"{canonical(place.store.url)}/"):
             raise Unsupported(f"{where}: its property {key} asks for files outside the table ({stated}), which are not written")
+
+
+def _holds_nothing(metadata: Mapping[str, Any]) -> bool:
+    """Whether the table surely has no data file at the head of ``main``."""
+    head = newest_snapshot(metadata)
+    return head is None or (head.get("summary") or {}).get("total-data-files") == "0"
+
+
+def _stating(metadata: dict[str, Any], source: SourceVersion | None) -> dict[str, Any]:
+    """``metadata`` with the property that says that snapshots of it are made from versions of another table."""
+    return metadata if source is None else {**metadata, "properties": {**(metadata.get("properties") or {}), PLACE: source.place}}
 
 
 def _edited(base: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:

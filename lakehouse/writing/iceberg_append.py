@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile, ManifestFile
     from pyiceberg.table.metadata import TableMetadata
 
-__all__ = ["Appending", "Extended", "extended"]
+__all__ = ["Appending", "Extended", "extended", "newest_snapshot"]
 
 _COMPRESSION = "write.avro.compression-codec"
 _SUMMARY_LIMIT = "write.summary.partition-limit"
@@ -55,11 +55,12 @@ class Appending:
         self._added = collector.build()
         self._manifest = self._manifest_of(data_files)
 
-    def on(self, metadata: Mapping[str, Any], manifest_list: bytes | None) -> Extended:
+    def on(self, metadata: Mapping[str, Any], manifest_list: bytes | None, said: Mapping[str, str]) -> Extended:
         """``metadata`` with the snapshot behind its newest, whose list is put. ``manifest_list``: the content of the newest
-        snapshot's list where it is at hand. Raises `NotFound` where that list is missing or damaged.
+        snapshot's list where it is at hand. ``said``: what the summary says besides. Raises `NotFound` where that list is missing
+        or damaged.
         """
-        parent = _newest(metadata)
+        parent = newest_snapshot(metadata)
         sequence = int(metadata.get("last-sequence-number") or 0) + 1
         address = self._locations.new_metadata_location(f"snap-{self.snapshot_id}-{self._tries}-{self._uuid}.avro")
         self._tries += 1
@@ -72,7 +73,7 @@ class Appending:
             **({"sequence-number": sequence} if self._definition.format_version > 1 else {}),
             "timestamp-ms": now,
             "manifest-list": address,
-            "summary": self._summary(parent),
+            "summary": {**self._summary(parent), **said},
             "schema-id": self._definition.current_schema_id,
         }
         return Extended(_with_snapshot(metadata, snapshot, sequence), data)
@@ -147,7 +148,7 @@ def extended(before: bytes, alone: bytes, where: str) -> bytes | None:
     return b"".join((new.raw[:-SYNC_BYTES], old.sync, blocks, own[:-SYNC_BYTES], old.sync))
 
 
-def _newest(metadata: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def newest_snapshot(metadata: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The snapshot at the head of ``main``; None in a table without one. Raises `NotFound` where it is named and missing."""
     named = ((metadata.get("refs") or {}).get("main") or {}).get("snapshot-id", metadata.get("current-snapshot-id"))
     if named in (None, -1):

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from lakehouse.errors import Config
+from lakehouse.scan import Rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,8 +27,8 @@ _FLOAT_EXACT_BITS = {16: 11, 32: 24, 64: 53}
 
 
 def stream_of(data: Any) -> pa.RecordBatchReader:
-    """``data`` as a stream: an Arrow table, batch or reader, an iterable of batches, a pandas or polars frame, or anything else
-    that speaks Arrow's stream interface.
+    """``data`` as a stream: an Arrow table, batch or reader, a scan, an iterable of batches, a pandas or polars frame, or
+    anything else that speaks Arrow's stream interface.
 
     An index of a pandas frame that is more than a row number becomes a column. Raises `Config` for anything else.
     """
@@ -35,7 +36,7 @@ def stream_of(data: Any) -> pa.RecordBatchReader:
 
     if isinstance(data, pa.RecordBatchReader):
         return data
-    if isinstance(data, pa.Table):
+    if isinstance(data, pa.Table | Rows):
         return data.to_reader()
     if isinstance(data, pa.RecordBatch):
         return pa.RecordBatchReader.from_batches(data.schema, [data])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lakehouse.errors import NotFound, Unsupported
 from lakehouse.formats.iceberg.delete_files import DeleteFiles, format_of
@@ -12,15 +13,17 @@ from lakehouse.formats.iceberg.delete_index import DeleteIndex
 from lakehouse.formats.iceberg.entries import DataFile, read_data_files
 from lakehouse.formats.iceberg.manifest import DATA, DELETED
 from lakehouse.formats.iceberg.manifest_list import ManifestFile
-from lakehouse.formats.iceberg.metadata import Snapshot
+from lakehouse.formats.iceberg.metadata import Snapshot, moment
 from lakehouse.formats.iceberg.partitioning import specs_of
 from lakehouse.formats.iceberg.pruning import Pruning
 from lakehouse.formats.iceberg.schema import ReadSchema, historical_fields, read_schema
 from lakehouse.formats.iceberg.snapshot import points_of, snapshot_at
 from lakehouse.formats.iceberg.tree import manifests_of, read_manifest, readers
 from lakehouse.formats.iceberg.version import IcebergVersion, pin_version
+from lakehouse.origin import Made, SourceVersion, known_names, made_at, ref_named, stated_source, version_named
 from lakehouse.parallel import every
 from lakehouse.reading.task import MayMatch, Point, ReadField, ScanPlan, ScanTask
+from lakehouse.settings import masked
 from lakehouse.store import Store
 
 if TYPE_CHECKING:
@@ -30,14 +33,83 @@ __all__ = ["plan_scan", "points_of"]
 
 
 def plan_scan(store: Store, version: IcebergVersion, point: Point) -> ScanPlan:
-    """How to read ``version`` at ``point``. Raises as `TableFormat.scan` says."""
+    """How to read ``version`` at ``point``. Raises as `TableFormat.scan` says.
+
+    A name means that of the source's version in a table that was made from others, after branches, tags and snapshots of its own.
+    """
+    point = _resolved(version, point)
     if point.version is not None and point.version != version.id:
         version = pin_version(store, point.version, version.terms)
     snapshot, stated = snapshot_at(version, point)
     schema = read_schema(version.metadata, stated, version.where)
     if snapshot is None:
         return ScanPlan(store, schema.fields, lambda _: (), schema.refused)
-    return ScanPlan(store, schema.fields, _Planning(store, version, snapshot, schema).tasks, schema.refused)
+    tasks = _Planning(store, version, snapshot, schema).tasks
+    return ScanPlan(store, schema.fields, tasks, schema.refused, partial(_source_of, version, snapshot, point))
+
+
+def _resolved(version: IcebergVersion, point: Point) -> Point:
+    """The table's own point that a user's name means. Raises `NotFound`, saying what there is, where it means none.
+
+    ``v<N>.metadata.json`` may have been another version at the source, so in a table that was made from others it is no name.
+    """
+    if not point.named or (point.ref is not None and point.ref in ("main", *(version.metadata.get("refs") or ()))):
+        return point
+    name = point.ref or point.version or ("" if point.snapshot is None else str(point.snapshot))
+    own = name.isdecimal() and any(snapshot.id == int(name) for snapshot in version.snapshots)
+    made = _made(version)
+    if not any(each.source for each in made) or (own and point.snapshot is not None):
+        return Point(snapshot=int(name)) if own else replace(point, named=False)
+    if point.as_of is not None:
+        found = made_at(point.as_of, _in_log(version, made))
+    else:
+        found = ref_named(name, made) if point.ref else version_named(name, made)
+    if found is not None:
+        return Point(snapshot=found.id)
+    if own:
+        return Point(snapshot=int(name))
+    if point.version is not None and name.endswith(".json") and not name.startswith("v"):  # its name has a UUID
+        return point
+    raise NotFound(
+        f"{version.where}: was made from versions of another table, and none that is retained is its {point}; there are: "
+        f"{known_names(made)}. A snapshot of this table's own is read by its id, or as one of its points (point=)"
+    )
+
+
+def _made(version: IcebergVersion) -> list[Made]:
+    """The retained snapshots, newest first, with what each was made from."""
+    stated: dict[Any, Mapping[str, Any]] = {
+        raw.get("snapshot-id"): raw.get("summary") or {} for raw in version.metadata.get("snapshots") or ()
+    }
+    by_time = sorted(version.snapshots, key=lambda snapshot: snapshot.at)  # of the same time the last one listed is the newest
+    return [Made(each.id, moment(each.at), stated_source(stated[each.id])) for each in reversed(by_time)]
+
+
+def _in_log(version: IcebergVersion, made: Iterable[Made]) -> list[Made]:
+    """The snapshots that the table stood at, newest first, each with the time since when; all where there is no log.
+
+    What lies before one that was expired is left out: what the table held then is not known.
+    """
+    known, found = {each.id: each for each in made}, list[Made]()
+    for raw in reversed(version.metadata.get("snapshot-log") or ()):
+        if raw.get("snapshot-id") not in known:
+            break
+        found.append(replace(known[raw["snapshot-id"]], at=moment(raw.get("timestamp-ms"))))
+    return found or list(known.values())
+
+
+def _source_of(version: IcebergVersion, snapshot: Snapshot, point: Point) -> SourceVersion:
+    """What is made from ``snapshot`` is made from: what this was made from, else this.
+
+    A state that the table was rolled back to counts from then on.
+    """
+    stated = next((each.source for each in _made(version) if each.id == snapshot.id), None)
+    if stated is not None:
+        return replace(stated, ref=stated.ref or point.ref)
+    log = version.metadata.get("snapshot-log") or [{}]
+    is_head = point.snapshot is None and point.as_of is None and log[-1].get("snapshot-id") == snapshot.id
+    at = log[-1].get("timestamp-ms") if is_head else snapshot.at
+    return SourceVersion(str(masked("url", version.url)), str(snapshot.id), moment(at), point.ref)
 
 
 class _Planning:
