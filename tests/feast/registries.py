@@ -37,7 +37,8 @@ class Repository:
 
     def registry(self, place: str = PLACE, **options: str) -> FsspecRegistryStore:
         """One more reader and writer of the registry, as another process has it."""
-        return FsspecRegistryStore(RegistryConfig(registry_store_type=STORE_TYPE, path=place, **options), self.folder)
+        config = RegistryConfig.model_validate({"registry_store_type": STORE_TYPE, "path": place, **options})
+        return FsspecRegistryStore(config, self.folder)
 
     @property
     def store(self) -> Store:

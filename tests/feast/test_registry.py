@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ from feast.infra.registry.registry import Registry
 from feast.protos.feast.core.Registry_pb2 import Registry as RegistryProto
 from feast.repo_config import RegistryConfig
 from feast.types import Int64
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from lakehouse.errors import Config, Conflict, LakeError, NotFound, Unsupported
 from lakehouse.testing.servers import FaultProxy, Rule, SeaweedServer
@@ -131,6 +134,43 @@ def test_of_writers_that_read_again_after_a_conflict_all_are_kept(everywhere: Re
 
     assert at_once(persistent) == list(range(WRITERS))
     assert projects(everywhere.registry().get_registry_proto()) == [f"{number}" for number in range(WRITERS)]
+
+
+steps = st.lists(st.tuples(st.sampled_from(["read", "write", "write", "remove"]), st.integers(0, 2)), max_size=12)
+
+
+@given(steps=steps)
+@example(steps=[("write", 0), ("read", 1), ("write", 0), ("write", 1), ("read", 1), ("write", 1), ("write", 0)])
+def test_in_any_order_a_write_is_done_when_nothing_was_written_since_its_own_read(steps: list[tuple[str, int]]) -> None:
+    """Against a model: the list of what is in the registry, and what each of three writers, over two stores, has in memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Repository(Path(folder), table(url=f"{folder}/gold"))
+        stores = [place.registry(), place.registry()]
+        held = [RegistryProto() for _ in range(3)]
+        known: list[int | None] = [None] * 3  # the number of the write that each writer's copy is of; None: it found nothing
+        stands: int | None = None
+        for number, (step, writer) in enumerate(steps):
+            store = stores[writer % 2]
+            if step == "remove":
+                store.teardown()
+                stands = None
+            elif step == "read":
+                known[writer] = stands
+                try:
+                    held[writer] = store.get_registry_proto()
+                    assert stands is not None
+                except FileNotFoundError:
+                    assert stands is None
+                    held[writer] = RegistryProto()
+            else:
+                try:
+                    store.update_registry_proto(noted(held[writer], f"{number}"))
+                    assert known[writer] == stands
+                    known[writer] = stands = number
+                except Conflict:
+                    assert known[writer] != stands
+        if stands is not None:
+            assert f"{stands}" in projects(stores[0].get_registry_proto())
 
 
 @pytest.mark.parametrize("service", ["folder", "azurite"])
