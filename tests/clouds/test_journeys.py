@@ -14,6 +14,12 @@ from tests.clouds.conftest import Lake
 from tests.sync.places import append, contents, dump, ids
 
 
+def on(*first: str) -> pytest.MarkDecorator:
+    """Services of ``first`` always, the others with ``--all``: `lakehouse.testing.StoreSuite` and tests/corpus show all in every run."""
+    targets = [pytest.param(name, marks=() if name in first else pytest.mark.slow) for name in ("s3", "azure", "google")]
+    return pytest.mark.parametrize("target", targets)
+
+
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     append(tmp_path / "table", 0, commits=3)
@@ -33,7 +39,7 @@ def test_a_table_goes_from_disk_to_s3_and_on_to_another_cloud_and_back_with_the_
     assert [len(ids(tmp_path / "back", version)) for version in range(3)] == [10, 20, 30]
 
 
-@pytest.mark.parametrize("target", ["s3", "azure", "google"])
+@on("google")
 def test_an_update_moves_only_what_is_new_and_nothing_new_is_unchanged(lake: Lake, table: Path, key: str, target: str) -> None:
     place = f"{target}:{key}/t"
     first = lake("sync", str(table), place)
@@ -45,7 +51,7 @@ def test_an_update_moves_only_what_is_new_and_nothing_new_is_unchanged(lake: Lak
     assert lake("verify", place, "--against", str(table))["source_checked"]
 
 
-@pytest.mark.parametrize("target", ["s3", "azure", "google"])
+@on("s3")
 def test_one_flipped_byte_is_found_and_named(lake: Lake, table: Path, key: str, target: str) -> None:
     place = f"{target}:{key}/t"
     lake("sync", str(table), place)
@@ -57,7 +63,7 @@ def test_one_flipped_byte_is_found_and_named(lake: Lake, table: Path, key: str, 
     assert [finding["path"] for finding in report["findings"]] == [victim]
 
 
-@pytest.mark.parametrize("target", ["s3", "azure", "google"])
+@on("azure")
 def test_a_folder_of_artefacts_crosses_byte_for_byte(lake: Lake, key: str, target: str, tmp_path: Path) -> None:
     source = tmp_path / "models"
     for path, data in {"a/model.onnx": os.urandom(20_000_000), "a b/ü%20#?+.bin": b"odd", "empty": b""}.items():
@@ -138,7 +144,7 @@ def test_doctor_writes_only_when_asked_and_cleans_up(lake: Lake) -> None:
     assert not list(lake.store("s3:").list("_lake-doctor"))
 
 
-@pytest.mark.parametrize("target", ["s3", "azure", "google"])
+@on("s3", "azure", "google")
 def test_two_commands_at_once_into_one_target_end_well(lake: Lake, table: Path, key: str, target: str) -> None:
     """Trap Operations: two syncs at once into one target."""
     append(table, 30, commits=5)
