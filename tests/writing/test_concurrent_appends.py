@@ -14,9 +14,11 @@ import pytest
 
 from lakehouse.lake import Lake
 from lakehouse.settings import CatalogSettings, DatasetSettings, Settings, StoreSettings
+from tests.calls import ALL
 from tests.catalogs.warehouses import warehouse_on
 
 WRITERS = 16
+APPENDS = 10 if ALL else 5
 SCHEMA = pa.schema([("writer", pa.int64()), ("number", pa.int64())])
 
 
@@ -79,11 +81,11 @@ def test_of_sixteen_writers_at_once_no_append_is_lost_and_none_comes_twice(
     """Traps Delta 10, Iceberg 14."""
     lake = lake_on(warehouse_on(kind, request))
     lake.create_dataset(dataset, SCHEMA)
-    all_at_once(lambda writer: append_many(lake, dataset, writer, 10))
-    assert_each_once(lake, dataset, WRITERS, 10)
+    all_at_once(lambda writer: append_many(lake, dataset, writer, APPENDS))
+    assert_each_once(lake, dataset, WRITERS, APPENDS)
 
 
-PROCESSES, THREADS, APPENDS = 4, 4, 5
+PROCESSES, THREADS = 4 if ALL else 3, 4
 
 
 def write_in_a_process(lake: Lake, dataset: str, process: int, ready: Barrier) -> None:
