@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lakehouse.errors import NotFound
-from lakehouse.formats.iceberg.avro.container import SYNC_BYTES, read_container
+from lakehouse.formats.iceberg.avro.container import SYNC_BYTES, read_container, write_container
 from lakehouse.writing.iceberg_files import HeldFile, StoreFiles
 
 if TYPE_CHECKING:
@@ -138,12 +138,16 @@ class Appending:
 def extended(before: bytes, alone: bytes, where: str) -> bytes | None:
     """The Avro file ``alone`` with the blocks of ``before`` in front of its own; None where their schemas or codecs differ.
 
-    The header is that of ``alone`` but for the sync marker, which every block of ``before`` ends with. Raises `NotFound` for a
-    damaged file, named ``where``.
+    The header is that of ``alone`` but for the sync marker, which every block of ``before`` ends with. A block without records,
+    as a list that names no manifest has, is left out: readers of Avro take it for the end. Raises `NotFound` for a damaged file,
+    named ``where``.
     """
-    (old, _), (new, _) = read_container(before, where), read_container(alone, where)
+    (old, held), (new, _) = read_container(before, where), read_container(alone, where)
     if old.codec != new.codec or old.metadata["avro.schema"] != new.metadata["avro.schema"]:
         return None
+    kept = list(held)
+    if not all(block.count for block in kept):
+        before = write_container(old, [block for block in kept if block.count])
     blocks, own = before[len(old.raw) :], alone[len(new.raw) :]
     return b"".join((new.raw[:-SYNC_BYTES], old.sync, blocks, own[:-SYNC_BYTES], old.sync))
 

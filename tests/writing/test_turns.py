@@ -227,6 +227,27 @@ def test_a_manifest_list_grows_by_a_block_that_every_reader_of_avro_reads(store:
     assert metadata["snapshots"][-1]["summary"]["total-records"] == "4"
 
 
+def test_what_is_appended_after_the_table_was_emptied_is_seen_by_every_reader_of_avro(store: Store) -> None:
+    import fastavro
+    from pyiceberg.manifest import read_manifest_list
+
+    from lakehouse.writing.iceberg_files import StoreFiles
+
+    created("iceberg", store)
+    append("iceberg", store, 1)
+    for held in ([], [], [2], [3], []):
+        iceberg.overwrite(target("iceberg", store), rows(*held))
+        append("iceberg", store, 4)
+        metadata = ByPath(store).load().metadata
+        summary, address = metadata["snapshots"][-1]["summary"], metadata["snapshots"][-1]["manifest-list"]
+        live = len([*held, 4])
+        assert (summary["total-data-files"], summary["total-records"]) == (str(live), str(live))
+        named = list(fastavro.reader(io.BytesIO(store.get(address.removeprefix(f"{store.url}/")))))
+        seen = list(read_manifest_list(StoreFiles(store, store.url).new_input(address)))
+        assert len(seen) == len(named) >= 1
+        assert ids(store, "iceberg") == [*held, 4]
+
+
 def test_a_manifest_list_of_another_writer_is_written_anew_with_all_that_it_names(store: Store) -> None:
     created("iceberg", store)
     place = ByPath(store)

@@ -15,12 +15,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lakehouse_connectors.feast.key_codes import KeyCodes
-from lakehouse_connectors.feast.newest import NEVER, Sorted, Ticks, by_key_and_time, ticks, words_of
+from lakehouse_connectors.feast.newest import FAR, NEVER, Sorted, Ticks, by_key_and_time, rescaled, ticks, words_of
 
 __all__ = ["AsOf", "Asked"]
 
 I64 = NDArray[np.int64]
-FAR = 2**63 - 1
 
 
 class Asked:
@@ -31,12 +30,12 @@ class Asked:
 
     def __init__(self, keys: KeyCodes, times: Ticks, times_unit: str, ttl: timedelta | None, unit: str) -> None:
         self.keys, self.unit = keys, unit
-        self.upto = _rounded(times.values, times_unit, unit, up=False)
+        self.upto = rescaled(times.values, times_unit, unit, up=False)
         self.since: I64 = np.full(len(times.values), NEVER, np.int64)
         if ttl is not None:
             span = min(ttl // timedelta(microseconds=1) * (1000 if times_unit == "ns" else 1), FAR)
             least = np.where(times.values < NEVER + span, NEVER, times.values - span)
-            self.since = _rounded(least, times_unit, unit, up=True)
+            self.since = rescaled(least, times_unit, unit, up=True)
 
     def __len__(self) -> int:
         return len(self.upto)
@@ -144,7 +143,7 @@ class AsOf:
 
 
 def _last_not_later(times: I64, starts: I64, codes: I64, upto: I64) -> I64:
-    """The last place of each code (they begin at ``starts``) with a time not after ``upto``, else -1: one binary search for all."""
+    """The last place of each code (they begin at ``starts``) with a time not after ``upto``, else -1: a binary search for all."""
     first = starts[codes]
     low, high = first.copy(), np.where(codes < 0, first, starts[codes + 1])
     open_ = np.flatnonzero(low < high)
@@ -155,12 +154,3 @@ def _last_not_later(times: I64, starts: I64, codes: I64, upto: I64) -> I64:
         high[open_[~in_time]] = middle[~in_time]
         open_ = open_[low[open_] < high[open_]]
     return np.where(low > first, low - 1, -1)
-
-
-def _rounded(values: I64, have: str, want: str, *, up: bool) -> I64:
-    """Times in another unit, rounded up or down; what that cannot hold becomes the farthest that it can."""
-    if have == want:
-        return values
-    if want == "us":
-        return -(-values // 1000) if up else values // 1000
-    return np.clip(values, NEVER // 1000 + 1, FAR // 1000) * 1000

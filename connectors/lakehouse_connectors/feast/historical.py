@@ -120,10 +120,10 @@ def _join(
     moments, unit = times
     scan = read.scan(config, read.columns(features), *_range(moments, unit, read))
     keys = [table.column(key.name) for key in read.keys]
-    types = [
-        common_type(column.type, scan.schema.field(key.column).type, f"feature view {read.view}: key {key.name!r} of entity_df")
+    types = {
+        key.name: common_type(column.type, scan.schema.field(key.column).type, f"feature view {read.view}: key {key.name!r}")
         for column, key in zip(keys, read.keys, strict=True)
-    ]
+    }
     compared = common_unit(scan.schema.field(name) for name in (read.timestamp, read.created) if name)
     asked = Asked(KeyCodes(keys, types, table.num_rows), moments, unit, read.ttl, compared)
     schema = pa.schema([scan.schema.field(name) for name in features])

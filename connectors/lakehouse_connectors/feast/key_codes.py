@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,13 +26,13 @@ NO_CODE = -1
 class KeyCodes:
     """The distinct keys of the rows that are asked about. ``codes``: one number a row; equal keys have equal numbers."""
 
-    def __init__(self, columns: Sequence[pa.ChunkedArray], types: Sequence[pa.DataType], rows: int) -> None:
-        """``columns``: the keys of ``rows`` rows (none: all rows are alike), compared as ``types`` (see `common_type`).
+    def __init__(self, columns: Sequence[pa.ChunkedArray], types: Mapping[str, pa.DataType], rows: int) -> None:
+        """``columns``: the keys of ``rows`` rows (none: all rows are alike), by name compared as ``types`` (`common_type`).
 
         Raises `Config` for a value that its type cannot hold.
         """
-        self._types = list(types)
-        as_compared = [_cast(*each) for each in zip(columns, types, strict=True)]
+        self._types = list(types.items())
+        as_compared = [_cast(*each) for each in zip(columns, self._types, strict=True)]
         self._values = [pc.drop_null(pc.unique(column)) for column in as_compared]
         self._pairs: list[I64] = []
         codes: I64 = np.zeros(rows, np.int64)
@@ -101,11 +101,12 @@ def _kind(type: pa.DataType) -> str:
     return next((name for holds, name in kinds if holds(type)), str(type))
 
 
-def _cast(column: pa.ChunkedArray, type: pa.DataType) -> pa.ChunkedArray:
+def _cast(column: pa.ChunkedArray, key: tuple[str, pa.DataType]) -> pa.ChunkedArray:
+    name, kind = key
     try:
-        return instants(column, "key").cast(type) if t.is_timestamp(type) else column.cast(type)
+        return instants(column, name).cast(kind) if t.is_timestamp(kind) else column.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise Config(f"a key cannot be compared as {type}: {error}") from None
+        raise Config(f"key {name!r} cannot be compared as {kind}: {error}") from None
 
 
 def _index(column: pa.ChunkedArray, values: pa.Array) -> I64:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
+from functools import partial, reduce
+from operator import and_
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from feast.data_source import DataSource
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.infra.offline_stores.offline_store import RetrievalJob
@@ -20,6 +22,7 @@ from lakehouse_connectors.feast.feature_reads import scan_within
 from lakehouse_connectors.feast.job import LakeRetrievalJob
 from lakehouse_connectors.feast.key_codes import KeyCodes, common_type
 from lakehouse_connectors.feast.newest import blocks, by_key_and_time, common_unit, ticks
+from lakehouse_connectors.feast.saved_dataset import SavedRows
 from lakehouse_connectors.feast.source import LakeSource
 from lakehouse_connectors.feast.times import instants, microseconds
 
@@ -39,13 +42,13 @@ def all_rows(
 ) -> RetrievalJob:
     """All rows with a time within ``dates``, both included: the columns that are named, or all of them where no feature is.
 
-    Times are given as instants. Raises `Config` where the source is no `LakeSource`; what the dataset lacks is said when rows are
-    asked for.
+    Rows without a key are of nobody and left out, and Feast's dummy key is given where there are no keys; what was saved (see
+    `SavedRows`) comes back as it is. Times are given as instants; a row that does
+    not say when it was created was so at its event time, for Feast has no word for not knowing. Raises `Config` where the source
+    is no `LakeSource`; what the dataset lacks is said when rows are asked for.
     """
-    source = _source(data_source)
-    return LakeRetrievalJob(
-        config, partial(_all, config, source, [*join_keys, *features], bool(features), timestamp, created, dates)
-    )
+    read = partial(_all, config, _source(data_source), list(join_keys), list(features), timestamp, created or None, dates)
+    return LakeRetrievalJob(config, read)
 
 
 def latest_rows(
@@ -63,7 +66,8 @@ def latest_rows(
     and errors as in `all_rows`.
     """
     source = _source(data_source)
-    return LakeRetrievalJob(config, partial(_latest, config, source, list(join_keys), list(features), timestamp, created, dates))
+    read = partial(_latest, config, source, list(join_keys), list(features), timestamp, created or None, dates)
+    return LakeRetrievalJob(config, read)
 
 
 def _source(source: DataSource) -> LakeSource:
@@ -75,17 +79,20 @@ def _source(source: DataSource) -> LakeSource:
 def _all(
     config: RepoConfig,
     source: LakeSource,
-    columns: Sequence[str],
-    named: bool,
+    join_keys: list[str],
+    features: list[str],
     timestamp: str,
     created: str | None,
     dates: Dates,
 ) -> pa.Table:
-    # Feast reads saved datasets by a name of its own for the times; the source knows the real one
-    timestamp = timestamp if timestamp in source.scan(config).schema.names else source.timestamp_field
-    wanted = list(dict.fromkeys([*columns, timestamp, *([created] if created else [])])) if named else None
+    if isinstance(source, SavedRows):
+        timestamp = source.timestamp_field  # Feast asks for a saved dataset by a name of its own
+    wanted = list(dict.fromkeys([*join_keys, *features, timestamp, *([created] if created else [])])) if features else None
     scan = _scan(config, source, wanted, timestamp, dates)
-    return _with_instants(scan.to_arrow(), [timestamp, *([created] if created else [])])
+    if join_keys and not isinstance(source, SavedRows):
+        scan = scan.narrowed(None, reduce(and_, (~pc.field(name).is_null() for name in join_keys)))
+    found = _with_instants(scan.to_arrow(), timestamp, created)
+    return found if join_keys or isinstance(source, SavedRows) else _with_dummy_key(found)
 
 
 def _latest(
@@ -104,15 +111,13 @@ def _latest(
     newest = scan.schema.empty_table()
     for block in blocks(scan, memory_of(config.offline_store.memory) // 4):
         newest = _newest(pa.concat_tables([newest, block]), join_keys, held, timestamp, created)
-    found = _with_instants(newest, times)
-    if not join_keys:
-        found = found.append_column(DUMMY_ENTITY_ID, pa.array([DUMMY_ENTITY_VAL] * found.num_rows, pa.string()))
-    return found
+    found = _with_instants(newest, timestamp, created)
+    return found if join_keys else _with_dummy_key(found)
 
 
 def _newest(table: pa.Table, join_keys: list[str], features: list[str], timestamp: str, created: str | None) -> pa.Table:
     keys = [table.column(name) for name in join_keys]
-    types = [common_type(key.type, key.type, f"key {name!r}") for key, name in zip(keys, join_keys, strict=True)]
+    types = {name: common_type(key.type, key.type, f"key {name!r}") for name, key in zip(join_keys, keys, strict=True)}
     codes = KeyCodes(keys, types, table.num_rows).codes
     unit = common_unit(table.schema.field(name) for name in (timestamp, created) if name)
     event, known = ticks(table, timestamp, unit), ticks(table, created, unit)
@@ -127,8 +132,17 @@ def _scan(config: RepoConfig, source: LakeSource, columns: list[str] | None, tim
     return scan_within(source, config, columns, timestamp, start, end)
 
 
-def _with_instants(table: pa.Table, names: Iterable[str]) -> pa.Table:
-    for name in names:
-        position = table.schema.get_field_index(name)
-        table = table.set_column(position, name, instants(table.column(position), name))
-    return table
+def _with_dummy_key(table: pa.Table) -> pa.Table:
+    """With the key under which Feast holds a view without entities."""
+    return table.append_column(DUMMY_ENTITY_ID, pa.array([DUMMY_ENTITY_VAL] * table.num_rows, pa.string()))
+
+
+def _with_instants(table: pa.Table, timestamp: str, created: str | None) -> pa.Table:
+    times = instants(table.column(timestamp), timestamp)
+    table = table.set_column(table.schema.get_field_index(timestamp), timestamp, times)
+    if not created:
+        return table
+    known = instants(table.column(created), created)
+    return table.set_column(
+        table.schema.get_field_index(created), created, pc.coalesce(known, times.cast(known.type, safe=False))
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from feast.feature_logging import LOG_TIMESTAMP_FIELD, LoggingDestination
 from feast.protos.feast.core.FeatureService_pb2 import LoggingConfig as LoggingConfigProto
 
-from lakehouse_connectors.feast.source import LakeSource
+from lakehouse_connectors.feast.saved_dataset import SavedRows
 
 __all__ = ["LakeLoggingDestination"]
 
@@ -42,6 +42,6 @@ class LakeLoggingDestination(LoggingDestination):
         custom = LoggingConfigProto.CustomDestination(kind=_KIND, config={"dataset": self.dataset})
         return LoggingConfigProto(custom_destination=custom)
 
-    def to_data_source(self) -> LakeSource:
+    def to_data_source(self) -> SavedRows:
         """What reads the logs, by the time at which they were made."""
-        return LakeSource(dataset=self.dataset, timestamp_field=LOG_TIMESTAMP_FIELD)
+        return SavedRows(dataset=self.dataset, timestamp_field=LOG_TIMESTAMP_FIELD)

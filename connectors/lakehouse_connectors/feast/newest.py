@@ -16,17 +16,19 @@ import pyarrow as pa
 import pyarrow.types as t
 from numpy.typing import NDArray
 
-from lakehouse.errors import Config
 from lakehouse.lrh1 import row_words
 from lakehouse_connectors.feast.times import instants
 
-__all__ = ["NEVER", "Sorted", "Ticks", "blocks", "by_key_and_time", "common_unit", "ticks", "words_of"]
+__all__ = ["FAR", "NEVER", "Sorted", "Ticks", "blocks", "by_key_and_time", "common_unit", "rescaled", "ticks", "words_of"]
 
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 
 NEVER = -(2**63)
 """The created time of a row that has none."""
+
+FAR = 2**63 - 1
+"""The latest time that there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +42,24 @@ class Ticks:
 def ticks(table: pa.Table, name: str | None, unit: str) -> Ticks:
     """The column ``name`` of times in ``unit``, ``us`` or ``ns``; none at all where there is no such column.
 
-    Raises `Config` for what is no time or cannot be held in the unit.
+    Raises `Config` for what is no time.
     """
     if name is None:
         return Ticks(np.full(table.num_rows, NEVER, np.int64), np.zeros(table.num_rows, np.bool_))
-    try:
-        found = instants(table.column(name), name).cast(pa.timestamp(unit, tz="UTC")).cast(pa.int64())
-    except pa.ArrowInvalid as error:
-        raise Config(f"{name}: {error}") from None
+    times = instants(table.column(name), name)
+    found = times.cast(pa.int64())
     valid = np.asarray(found.is_valid().to_numpy(), np.bool_)
-    return Ticks(np.asarray(found.fill_null(NEVER).to_numpy(), np.int64), valid)
+    values = rescaled(np.asarray(found.fill_null(0).to_numpy(), np.int64), times.type.unit, unit, up=False)
+    return Ticks(np.where(valid, values, NEVER), valid)
+
+
+def rescaled(values: I64, have: str, want: str, *, up: bool) -> I64:
+    """Times in another unit, rounded up or down; those that it cannot hold become the farthest that it can."""
+    if have == want:
+        return values
+    if want == "us":
+        return -(-values // 1000) if up else values // 1000
+    return np.clip(values, NEVER // 1000 + 1, FAR // 1000) * 1000
 
 
 def common_unit(fields: Iterable[pa.Field]) -> str:

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from feast.data_source import DataSource
     from feast.protos.feast.core.SavedDataset_pb2 import SavedDatasetStorage as SavedDatasetStorageProto
 
-__all__ = ["SavedDatasetLakeStorage"]
+__all__ = ["SavedDatasetLakeStorage", "SavedRows"]
+
+
+class SavedRows(LakeSource):
+    """Rows that Feast saved or logged: they are given as they are, those whose keys were NULL when they were asked about too."""
 
 
 class SavedDatasetLakeStorage(SavedDatasetStorage):
@@ -57,9 +61,9 @@ class SavedDatasetLakeStorage(SavedDatasetStorage):
         configuration = json.dumps({"dataset": self.dataset, "timestamp_field": self.timestamp_field}).encode()
         return self._custom_storage_proto(DataSourceProto.CustomSourceOptions(configuration=configuration))
 
-    def to_data_source(self) -> LakeSource:
+    def to_data_source(self) -> SavedRows:
         """What reads the saved rows."""
-        return LakeSource(dataset=self.dataset, timestamp_field=self.timestamp_field)
+        return SavedRows(dataset=self.dataset, timestamp_field=self.timestamp_field)
 
     @staticmethod
     def from_data_source(data_source: DataSource) -> SavedDatasetLakeStorage:
