@@ -15,7 +15,7 @@ from tests.sync.places import append, contents, dump, ids
 
 
 def on(*first: str) -> pytest.MarkDecorator:
-    """Services of ``first`` always, the others with ``--all``: `lakehouse.testing.StoreSuite` and tests/corpus show all in every run."""
+    """Services of ``first`` always, the others with ``--all``: `StoreSuite` and tests/corpus are for all in every run."""
     targets = [pytest.param(name, marks=() if name in first else pytest.mark.slow) for name in ("s3", "azure", "google")]
     return pytest.mark.parametrize("target", targets)
 
