@@ -1,7 +1,8 @@
 """lake.toml and the environment, read once into frozen settings.
 
 The file is the one named by the caller, else by ``LAKE_CONFIG``, else ``lake.toml`` in the working directory or the nearest
-folder above it, else the one in the user's configuration folder. Environment variables override single keys
+folder above it, else the one in the user's configuration folder. Who names it may name a place: a URL, or ``NAME:path`` with a
+store of the lake.toml that applies otherwise. Environment variables override single keys
 (``LAKE_STORE_AWS_ENDPOINT_URL``). Secrets are held as they are written, at best as references (``env:NAME``, ``file:/path``) that
 are resolved only when a store is opened; no ``repr`` and no error message shows one.
 """
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from lakehouse.errors import Config
+from lakehouse.errors import Config, NotFound
 from lakehouse.settings import (
     CatalogSettings,
     DatasetSettings,
@@ -84,7 +85,7 @@ _TOML_KINDS = {str: "text", bool: "true or false", int: "a number", float: "a nu
 
 
 def find(path: str | Path | None = None, environ: Mapping[str, str] | None = None, start: Path | None = None) -> Path | None:
-    """The lake.toml that applies, or None. Raises `Config` when one was named and is not there."""
+    """The lake.toml of this machine that applies, or None. Raises `Config` when one was named and is not there."""
     environ = os.environ if environ is None else environ
     named = path if path is not None else environ.get("LAKE_CONFIG") or None
     if named is not None:
@@ -103,28 +104,74 @@ def find(path: str | Path | None = None, environ: Mapping[str, str] | None = Non
 def load(path: str | Path | None = None, environ: Mapping[str, str] | None = None, start: Path | None = None) -> Settings:
     """Read lake.toml (found as `find` says; none is no error) and the environment's overrides.
 
-    ``environ`` and ``start`` stand in for the process's environment and working directory. Raises `Config` for a file that cannot
-    be read, an unknown key, a value of the wrong kind and a name that is used twice.
+    ``path``, or ``LAKE_CONFIG``, may also be the URL of one in an object store, or ``NAME:path`` with a store of the lake.toml
+    that applies without it. ``environ`` and ``start`` stand in for the process's environment and working directory. Raises
+    `Config` for a file that cannot be read, an unknown key, a value of the wrong kind, a name that is used twice and a relative
+    path in an object store; `NotFound` where an object store has no such file.
     """
     environ = os.environ if environ is None else environ
-    file = find(path, environ, start)
-    raw = _read(file) if file else {}
+    file = _named(path, environ, start)
+    raw = _parsed(file) if file else {}
     origins: dict[str, str] = {}
     tables: dict[str, dict[str, dict[str, object]]] = {}
     for kind in ("store", "catalog", "dataset"):
-        tables[kind] = _tables(raw, kind, str(file))
+        where = file.name if file else "environment"
+        tables[kind] = _tables(raw, kind, where)
         for name, table in tables[kind].items():
-            _note_origins(origins, f"{kind}.{name}", table, str(file))
+            _note_origins(origins, f"{kind}.{name}", table, where)
         _apply_environment(kind, tables[kind], environ, origins)
-    _refuse_shared_names(tables, str(file))
+    _refuse_shared_names(tables, file.name if file else "environment")
     return _Reader(tables, file, origins).settings()
 
 
-def _read(file: Path) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A lake.toml: its address, what it holds, and where it lies on this machine (None: in an object store)."""
+
+    name: str
+    data: bytes
+    path: Path | None = None
+
+
+def _named(path: str | Path | None, environ: Mapping[str, str], start: Path | None) -> _File | None:
+    """The lake.toml that applies, read from where it lies."""
+    named = path if path is not None else environ.get("LAKE_CONFIG")
+    by_name = _NAMED_PLACE.match(named) if isinstance(named, str) else None
+    if not isinstance(named, str) or ("://" not in named and by_name is None):
+        file = find(path, environ, start)
+        return None if file is None else _local(file)
+    from lakehouse.connect import locate, open_at
+
+    known = Settings()
+    if by_name is not None and by_name[1] != "file":
+        without = environ if path is not None else {key: value for key, value in environ.items() if key != "LAKE_CONFIG"}
+        known = load(None, without, start)
+    url, via = locate(named, known)
+    if url.scheme == "file":
+        file = find(Path(f"/{url.key}"))
+        return None if file is None else _local(file)
+    where = str(masked("url", str(url)))
+    if not url.key:
+        raise Config(f"{where}: is no file; name the lake.toml there, as in {where}/lake.toml")
     try:
-        raw: dict[str, object] = tomllib.loads(file.read_text(encoding="utf-8"))
+        return _File(where, open_at(url.parent, via).get(url.name))
+    except NotFound as error:
+        raise NotFound(
+            f"{where}: there is no such lake.toml ({'the call' if path is not None else 'LAKE_CONFIG'} names it)"
+        ) from error
+
+
+def _local(file: Path) -> _File:
+    try:
+        return _File(str(file), file.read_bytes(), file)
     except OSError as error:
         raise Config(f"{file}: cannot be read: {error.strerror}") from error
+
+
+def _parsed(found: _File) -> dict[str, object]:
+    file = found.name
+    try:
+        raw: dict[str, object] = tomllib.loads(found.data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Config(
             f"{file}: is not valid TOML: {error if isinstance(error, tomllib.TOMLDecodeError) else 'not UTF-8'}"
@@ -233,17 +280,18 @@ def _refuse_shared_names(tables: Mapping[str, Mapping[str, object]], file: str) 
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Checks the tables and makes settings of them; paths in the file are relative to its folder."""
+    """Checks the tables and makes settings of them; paths in a file of this machine are relative to its folder."""
 
     tables: Mapping[str, Mapping[str, dict[str, object]]]
-    file: Path | None
+    file: _File | None
     origins: Mapping[str, str]
 
     def settings(self) -> Settings:
         stores = {name: self._store(name, table) for name, table in self.tables["store"].items()}
         catalogs = {name: self._catalog(name, table) for name, table in self.tables["catalog"].items()}
         datasets = {name: self._dataset(name, table) for name, table in self.tables["dataset"].items()}
-        return Settings(stores, catalogs, datasets, self.file, self.origins)
+        place = None if self.file is None else self.file.path or self.file.name
+        return Settings(stores, catalogs, datasets, place, self.origins)
 
     def _store(self, name: str, table: dict[str, object]) -> StoreSettings:
         where = f"store.{name}"
@@ -316,13 +364,21 @@ class _Reader:
         return text if named else self._anchored(where, text)
 
     def _anchored(self, where: str, text: str) -> str:
-        """A relative path that the file states is relative to the file; one from the environment, to the working directory."""
+        """A relative path that the file states is relative to the file; one from the environment, to the working directory.
+
+        Raises `Config` for one that a file in an object store states.
+        """
         if masked("", text) != text:
             raise self._error(where, "credentials do not belong in an address; put them in keys of their own, as env:NAME")
-        stated = self.file is not None and self.origins.get(where) == str(self.file)
-        if not stated or "://" in text or text.startswith(("/", "~", "file:")):
+        file = self.file
+        stated = file is not None and self.origins.get(where) == file.name
+        if file is None or not stated or "://" in text or text.startswith(("/", "~", "file:")):
             return text
-        return os.path.normpath(cast(Path, self.file).parent / text)
+        if file.path is None:
+            raise self._error(
+                where, f"{text!r} is relative to lake.toml, which lies in an object store; write a URL, NAME:path or a whole path"
+            )
+        return os.path.normpath(file.path.parent / text)
 
     def _anchored_database(self, where: str, uri: str) -> str:
         """The address of an SQLite file, which is relative as any other path is; other addresses as they are."""
@@ -332,7 +388,7 @@ class _Reader:
         return f"sqlite:///{self._anchored(where, path)}"
 
     def _error(self, where: str, message: str) -> Config:
-        return Config(f"{self.origins.get(where) or self.file or 'environment'}: {where}: {message}")
+        return Config(f"{self.origins.get(where) or (self.file.name if self.file else 'environment')}: {where}: {message}")
 
 
 def _nearest(word: str, words: Iterable[str]) -> str:

@@ -55,7 +55,8 @@ class Lake:
     def from_config(cls, path: str | Path | None = None) -> Lake:
         """The lake of ``path``, else of the lake.toml that applies here (``LAKE_CONFIG``, the nearest folder above, the user's).
 
-        Raises `Config` for one that is not there or cannot be read.
+        ``path`` may also be a URL, or ``NAME:path`` with a store of the one that applies here. It is read at each call. Raises
+        `Config` for one that is not there or cannot be read, `NotFound` where an object store does not have it.
         """
         return cls(load(path))
 

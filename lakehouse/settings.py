@@ -115,14 +115,14 @@ class DatasetSettings:
 class Settings:
     """Everything that lake.toml and the environment say.
 
-    ``path`` is the file that was read (None: there is none). ``origins`` says for each dotted key where its value came from: the
-    path of the file, or ``environment variable NAME``.
+    ``path`` is the file that was read, as text its address in an object store (None: there is none). ``origins`` says for each
+    dotted key where its value came from: the path of the file, or ``environment variable NAME``.
     """
 
     stores: Mapping[str, StoreSettings] = field(default_factory=dict)
     catalogs: Mapping[str, CatalogSettings] = field(default_factory=dict)
     datasets: Mapping[str, DatasetSettings] = field(default_factory=dict)
-    path: Path | None = None
+    path: Path | str | None = None
     origins: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def entries(self) -> Iterator[tuple[str, object, str]]:
