@@ -112,10 +112,10 @@ class AsOf:
         asked, places = self._newer(block, found, asked, places)
         if not len(asked):
             return
-        rows, numbers = np.unique(found.rows[places], return_inverse=True)
-        self._kept.append(block.select(self._features.names).take(pa.array(rows)))
+        used, numbers = _distinct(places, len(found.rows))
+        self._kept.append(block.select(self._features.names).take(pa.array(found.rows[used])))
         self._where[asked] = self._kept_rows + numbers
-        self._kept_rows += len(rows)
+        self._kept_rows += len(used)
         self._event[asked], self._created_at[asked] = found.event[places], found.created[places]
         if self._kept_rows > 2 * len(self._asked) + block.num_rows:
             self._forget()
@@ -137,9 +137,16 @@ class AsOf:
     def _forget(self) -> None:
         """Let go of rows that newer ones have replaced."""
         held = self._where >= 0
-        rows, numbers = np.unique(self._where[held], return_inverse=True)
-        self._kept = [pa.concat_tables(self._kept).take(pa.array(rows))]
-        self._where[held], self._kept_rows = numbers, len(rows)
+        used, numbers = _distinct(self._where[held], self._kept_rows)
+        self._kept = [pa.concat_tables(self._kept).take(pa.array(used))]
+        self._where[held], self._kept_rows = numbers, len(used)
+
+
+def _distinct(places: I64, count: int) -> tuple[I64, I64]:
+    """The distinct ones of some places below ``count``, in order, and for each of ``places`` its number among them."""
+    used = np.zeros(count, np.bool_)
+    used[places] = True
+    return np.flatnonzero(used), (np.cumsum(used) - 1)[places]
 
 
 def _last_not_later(times: I64, starts: I64, codes: I64, upto: I64) -> I64:

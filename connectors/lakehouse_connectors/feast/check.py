@@ -6,6 +6,7 @@ wrong does not keep the others from being looked at.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
-import pyarrow.compute
+import pyarrow.compute as pc
 import yaml
 from feast import FeatureStore, FeatureView, StreamFeatureView
 from feast.errors import FeastError
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_repository"]
 
-pc: Any = pyarrow.compute
+compute: Any = pc
 
 _UNREADABLE = (FeastError, FeastConfigError, LakeError, OSError, ValueError, KeyError, ImportError, DecodeError, yaml.YAMLError)
 """What Feast raises for a file or an entry of the registry that it cannot make sense of."""
@@ -135,7 +136,8 @@ def _looked_at(
     """What was found of one view, whatever is wrong with it."""
     name, make = entry
     try:
-        view = cast("FeatureView", make())  # a label view is read in the same way
+        with warnings.catch_warnings(action="ignore"):  # what Feast warns of here is found below
+            view = cast("FeatureView", make())  # a label view is read in the same way
         [read] = feature_reads([f"{name}:{each.name}" for each in view.features], [view], [], full_feature_names=False)
     except Config as error:
         return ViewReport(name, None, None, findings=(FeatureFinding("differs", "", str(error)),))
@@ -143,14 +145,20 @@ def _looked_at(
         return ViewReport(name, None, None, findings=(FeatureFinding("unchecked", "", f"Feast cannot read it: {error}"),))
     source, ttl = read.source, None if read.ttl is None else read.ttl.total_seconds()
     report = ViewReport(name, source.dataset, ttl)
+    if source.dataset not in lake:
+        message = f"there is no dataset {source.dataset!r} in {lake.settings.path or 'lake.toml'}"
+        return replace(report, findings=(FeatureFinding("missing", "", message),))
+    wrong = list[FeatureFinding]()
+    newest, rows = None, None
     try:
         scan = lake[source.dataset].read([], ref=source.ref, as_of=source.as_of)
-        wrong = list(_columns(read, _promised(view), scan))
-        newest, rows = _times(read, scan, at) if not {read.timestamp} & {found.path for found in wrong} else (None, None)
-    except (NotFound, Config) as error:
-        return replace(report, findings=(FeatureFinding("missing", "", str(error)),))
+        wrong += _columns(read, _promised(view), scan)
+        if read.timestamp not in {found.path for found in wrong}:
+            newest, rows = _times(read, scan, at)
+    except NotFound as error:
+        wrong.append(FeatureFinding("missing", "", str(error)))
     except LakeError as error:
-        return replace(report, findings=(FeatureFinding("unchecked", "", str(error)),))
+        wrong.append(FeatureFinding("unchecked", "", str(error)))
     if rows == 0:
         wrong.append(_stale(read, newest, at))
     agree, differ = agreement.of(source.dataset) if agreement is not None else ((), ())
@@ -178,23 +186,26 @@ def _columns(read: FeatureRead, promised: dict[str, FeastType], scan: Scan) -> I
 
 def _times(read: FeatureRead, scan: Scan, at: datetime) -> tuple[datetime | None, int]:
     """The latest time in the dataset, and how many rows are within the ttl at ``at``, both bounds included."""
-    schema = scan.narrowed([read.timestamp], None).schema
-    end = microseconds(at)
-    start = None if read.ttl is None else end - read.ttl // timedelta(microseconds=1)
-    newest, rows = _newest_and_count(scan.narrowed([read.timestamp], within(schema.field(0), start, None)), at)
-    if newest is None and start is not None:
-        newest, _ = _newest_and_count(scan.narrowed([read.timestamp], None), at)
+    everything = scan.narrowed([read.timestamp], None)
+    column, end = everything.schema.field(0), microseconds(at)
+    known = within(column, None, end)
+    if read.ttl is None:
+        return _newest_and_count(everything, known)
+    recent = everything.narrowed(None, within(column, end - read.ttl // timedelta(microseconds=1), None))
+    newest, rows = _newest_and_count(recent, known)
+    if newest is None:
+        newest, _ = _newest_and_count(everything, known)
     return newest, rows
 
 
-def _newest_and_count(scan: Scan, at: datetime) -> tuple[datetime | None, int]:
-    """The latest time, and how many are not later than ``at``."""
+def _newest_and_count(scan: Scan, known: pc.Expression | None) -> tuple[datetime | None, int]:
+    """The latest time, and for how many ``known`` holds."""
     newest: datetime | None = None
     rows = 0
     for batch in scan:
         times = instants(batch.column(0), scan.schema.names[0])
-        rows += pc.sum(pc.less_equal(times, pa.scalar(at, times.type))).as_py() or 0
-        latest = pc.max(times).cast(pa.timestamp("us", tz="UTC"), safe=False).as_py()
+        rows += batch.num_rows - times.null_count if known is None else batch.filter(known).num_rows
+        latest = compute.max(times).cast(pa.timestamp("us", tz="UTC"), safe=False).as_py()
         newest = max((time for time in (newest, latest) if time is not None), default=None)
     return newest, rows
 

@@ -42,7 +42,8 @@ class KeyCodes:
                 codes = own
                 continue
             pairs = self._paired(codes, own, position)
-            self._pairs.append(np.unique(pairs[pairs >= 0]))
+            ordered = np.sort(pairs[pairs >= 0])
+            self._pairs.append(ordered[np.append(True, ordered[1:] != ordered[:-1])] if len(ordered) else ordered)
             codes = _found(pairs, self._pairs[-1])
         self.codes = codes
         self.count = int(codes.max(initial=NO_CODE)) + 1

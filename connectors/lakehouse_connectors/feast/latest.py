@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial, reduce
 from operator import and_
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as t
 from feast.data_source import DataSource
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.infra.offline_stores.offline_store import RetrievalJob
@@ -92,7 +95,7 @@ def _all(
     if join_keys and not isinstance(source, SavedRows):
         scan = scan.narrowed(None, reduce(and_, (~pc.field(name).is_null() for name in join_keys)))
     found = _with_instants(scan.to_arrow(), timestamp, created)
-    return found if join_keys or isinstance(source, SavedRows) else _with_dummy_key(found)
+    return found if isinstance(source, SavedRows) else _as_materialized(found, join_keys)
 
 
 def _latest(
@@ -111,8 +114,7 @@ def _latest(
     newest = scan.schema.empty_table()
     for block in blocks(scan, memory_of(config.offline_store.memory) // 4):
         newest = _newest(pa.concat_tables([newest, block]), join_keys, held, timestamp, created)
-    found = _with_instants(newest, timestamp, created)
-    return found if join_keys else _with_dummy_key(found)
+    return _as_materialized(_with_instants(newest, timestamp, created), join_keys)
 
 
 def _newest(table: pa.Table, join_keys: list[str], features: list[str], timestamp: str, created: str | None) -> pa.Table:
@@ -132,9 +134,30 @@ def _scan(config: RepoConfig, source: LakeSource, columns: list[str] | None, tim
     return scan_within(source, config, columns, timestamp, start, end)
 
 
-def _with_dummy_key(table: pa.Table) -> pa.Table:
-    """With the key under which Feast holds a view without entities."""
-    return table.append_column(DUMMY_ENTITY_ID, pa.array([DUMMY_ENTITY_VAL] * table.num_rows, pa.string()))
+def _as_materialized(table: pa.Table, join_keys: Sequence[str]) -> pa.Table:
+    """As Feast's compute engine takes it: with the key under which Feast holds a view that has none, and with integers marked
+    to stay integers in pandas, which else makes floats of those with missing values and loses those beyond 2**53.
+    """
+    if not join_keys:
+        table = table.append_column(DUMMY_ENTITY_ID, pa.array([DUMMY_ENTITY_VAL] * table.num_rows, pa.string()))
+    columns = [
+        {
+            "name": field.name,
+            "field_name": field.name,
+            "pandas_type": str(field.type),
+            "numpy_type": _nullable(field.type),
+            "metadata": None,
+        }
+        for field in table.schema
+        if t.is_integer(field.type)
+    ]
+    pandas = {"columns": columns, "index_columns": [], "column_indexes": [], "pandas_version": pd.__version__}
+    return table.replace_schema_metadata({"pandas": json.dumps(pandas)})
+
+
+def _nullable(type: pa.DataType) -> str:
+    """pandas' name of the integers that can be missing."""
+    return str(type).replace("int", "Int").replace("uI", "UI")
 
 
 def _with_instants(table: pa.Table, timestamp: str, created: str | None) -> pa.Table:
