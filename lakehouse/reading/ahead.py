@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,6 +24,7 @@ class Ahead:
         self._changed = threading.Condition()
         self._finished = self._abandoned = False
         self.result: Future[None] | None = None
+        _OPEN.add(self)
 
     def fill(self, batches: Iterator[pa.RecordBatch]) -> None:
         """Put ``batches`` in, waiting for room, until they end or nobody wants more."""
@@ -62,3 +64,16 @@ class Ahead:
             self._abandoned = True
             self._given.clear()
             self._changed.notify_all()
+
+
+_OPEN: WeakSet[Ahead] = WeakSet()
+
+
+def _abandon_all() -> None:
+    for ahead in list(_OPEN):
+        ahead.abandon()
+
+
+# A traceback may hold a consumer that stopped until the interpreter ends, which joins the threads of pools first: this is called
+# before. The standard library's pools end theirs by it too.
+threading._register_atexit(_abandon_all)  # type: ignore[attr-defined]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.errors import Config, NotFound, Unsupported
@@ -278,3 +282,19 @@ def test_a_filter_that_fails_on_a_value_is_an_error_of_the_filter(files: Files) 
 def test_a_filter_may_need_no_column(plan: ScanPlan, filter: pc.Expression, left: int) -> None:
     assert sum(batch.num_rows for batch in batches(plan, filter=filter)) == left
     assert sum(batch.num_rows for batch in batches(plan, columns=[], filter=filter)) == left
+
+
+def test_a_script_that_fails_in_the_midst_of_a_scan_ends(tmp_path: Path) -> None:
+    rows_in_file = pa.table({"id": range(60_000), "text": ["x" * 600] * 60_000})
+    for number in range(8):
+        pq.write_table(rows_in_file, tmp_path / f"{number}.parquet", row_group_size=6_000)
+    script = f"""
+import lakehouse
+batches = lakehouse.open_table({str(tmp_path)!r}).scan(memory="128M", workers=4).to_batches()
+next(batches)
+raise KeyError("the script's own mistake, whose traceback holds the scan")
+"""
+
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+
+    assert "the script's own mistake" in ended.stderr
