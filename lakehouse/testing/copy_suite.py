@@ -49,18 +49,16 @@ class CopySuite:
         assert (store.traits.service is None) == (store.traits.copy is None)
         self._assert_no_secret(store.traits.service or "")
 
-    @pytest.mark.parametrize("key", (*ODD_KEYS, "plain", "empty"))
-    def test_a_copy_is_the_same_object_under_another_name(self, store: Store, key: str) -> None:
+    def test_copies_are_the_same_objects_under_other_names(self, store: Store) -> None:
         copy = self._copy_of(store)
-        if key in self.mangled_by_double | self.refuses_odd_keys:
-            pytest.skip(f"{key!r} does not stay as it is here")
-        data = b"" if key == "empty" else key.encode() * 100
-        store.put(key, data, size=len(data))
-        made = copy(store.url, store.head(key), f"copy/{key}")
-        assert (made.path, made.size) == (f"copy/{key}", len(data))
-        assert made.checksum in (None, Checksum("sha256", sha256_hex(data)))
-        assert store.get(f"copy/{key}", if_match=made.etag) == store.get(key) == data
-        assert store.head(f"copy/{key}").etag == made.etag
+        for key in {*ODD_KEYS, "plain", "empty"} - self.mangled_by_double - self.refuses_odd_keys:
+            data = b"" if key == "empty" else key.encode() * 100
+            store.put(key, data, size=len(data))
+            made = copy(store.url, store.head(key), f"copy/{key}")
+            assert (made.path, made.size) == (f"copy/{key}", len(data))
+            assert made.checksum in (None, Checksum("sha256", sha256_hex(data))), key
+            assert store.get(f"copy/{key}", if_match=made.etag) == store.get(key) == data, key
+            assert store.head(f"copy/{key}").etag == made.etag, key
 
     def test_a_copy_overwrites_where_it_is_told_to(self, store: Store) -> None:
         copy = self._copy_of(store)
