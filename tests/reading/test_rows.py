@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import subprocess
 import sys
 import threading
@@ -285,16 +286,19 @@ def test_a_filter_may_need_no_column(plan: ScanPlan, filter: pc.Expression, left
 
 
 def test_a_script_that_fails_in_the_midst_of_a_scan_ends(tmp_path: Path) -> None:
-    rows_in_file = pa.table({"id": range(60_000), "text": ["x" * 600] * 60_000})
-    for number in range(8):
-        pq.write_table(rows_in_file, tmp_path / f"{number}.parquet", row_group_size=6_000)
+    large = pa.table({"text": pa.repeat(pa.scalar("x" * 600), 300_000)})
+    pq.write_table(large, tmp_path / "0.parquet", row_group_size=100_000)
+    for number in range(1, 6):
+        shutil.copy(tmp_path / "0.parquet", tmp_path / f"{number}.parquet")
     script = f"""
 import lakehouse
 batches = lakehouse.open_table({str(tmp_path)!r}).scan(memory="128M", workers=4).to_batches()
-next(batches)
-raise KeyError("the script's own mistake, whose traceback holds the scan")
+def use(batches):
+    for batch in batches:
+        raise KeyError("the script's own mistake, whose traceback holds the scan")
+use(batches)
 """
 
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
 
     assert "the script's own mistake" in ended.stderr
