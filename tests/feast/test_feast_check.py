@@ -58,7 +58,7 @@ def whole(source: SourceOf) -> list[Any]:
     return [DRIVER, view("hourly", stats, RATE, ttl=2 * HOUR), view("ever", stats, RATE, TOWN)]
 
 
-def replicated(folder: Path, dataset: str, *places: Path) -> None:
+def replicated(folder: Path, dataset: str, *places: str | Path) -> None:
     """Say in lake.toml that ``dataset``, the last one there, is replicated to ``places``."""
     with (folder / "lake.toml").open("a") as file:
         file.writelines(f'\n[[dataset.{dataset}.replica]]\nto = "{place}"\n' for place in places)
@@ -194,8 +194,11 @@ def test_files_older_than_the_ttl_are_not_opened(tmp_path: Path) -> None:
     old.unlink()
     report = check_repository(tmp_path, at=NOON + 31 * HOUR)
     assert report.ok and found(report, "hourly").rows == 1
-    assert kinds(check_repository(tmp_path, at=dt.datetime.max), "hourly") == [("missing", "")]
-    lost = check_repository(tmp_path, at=NOON + 40 * HOUR)
+    replicated(tmp_path, "stats", tmp_path / "copy")
+    compared = check_repository(tmp_path, at=NOON + 31 * HOUR)
+    assert kinds(compared, "hourly") == [("unchecked", "")], "to compare replicas, the lost file is needed"
+    assert [replica.agrees for replica in found(compared, "hourly").replicas] == [None]
+    lost = check_repository(tmp_path, at=dt.datetime.max, replicas=False)
     assert kinds(lost, "hourly") == [("missing", "")], "to tell the newest of all, the lost file is needed"
 
 
@@ -327,6 +330,33 @@ def test_a_folder_that_is_no_repository_of_the_lake_is_a_usage_error(tmp_path: P
         (tmp_path / "feature_store.yaml").write_text(damaged)
         with pytest.raises(Config, match="Feast cannot read it"):
             check_repository(tmp_path)
+
+
+def test_what_cannot_be_reached_could_not_be_checked(tmp_path: Path) -> None:
+    made(tmp_path, "delta", {"other": STATS, "stats": STATS}, lambda source: [
+        DRIVER, view("far", source("other"), RATE), view("near", source("stats"), RATE),
+    ])  # fmt: skip
+    replicated(tmp_path, "stats", "nowhere://copy")
+    toml = tmp_path / "lake.toml"
+    toml.write_text(toml.read_text().replace(f'table = "{tmp_path / "data" / "other"}"', 'table = "nowhere://other"'))
+    report = check_repository(tmp_path)
+    assert kinds(report, "far") == [("unchecked", "")]
+    assert kinds(report, "near") == [("unchecked", "nowhere://copy")]
+    assert [replica.agrees for replica in found(report, "near").replicas] == [None]
+    assert run(["feast", "check", str(tmp_path)]) == 1
+
+
+@pytest.mark.parametrize(
+    "registry",
+    [
+        {"registry_type": "sql", "path": "sqlite:///{folder}/registry.sqlite"},
+        {"registry_store_type": "lakehouse_connectors.feast.registry.FsspecRegistryStore", "path": "registry.db"},
+    ],
+)
+def test_the_registry_may_be_in_a_database_or_on_a_store_of_the_lake(registry: dict[str, str], tmp_path: Path) -> None:
+    stated = {key: value.format(folder=tmp_path) for key, value in registry.items()}
+    made(tmp_path, "delta", {"stats": STATS}, whole, settings={"registry": stated})
+    assert [each.rows for each in check_repository(tmp_path, at=NOON + 4 * HOUR).views] == [2, 4]
 
 
 @pytest.fixture(scope="module")

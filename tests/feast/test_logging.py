@@ -16,6 +16,7 @@ from feast.types import Float32, Int32, Int64
 
 from lakehouse.errors import Config, NotFound
 from lakehouse_connectors.feast import LakeLoggingDestination, LakeSource
+from lakehouse_connectors.feast.writing import append_logs
 from tests.feast.worlds import LAKE_KINDS, Kind, SourceOf, World, made
 
 DRIVER = Entity(name="driver", join_keys=["driver"], value_type=ValueType.INT64)
@@ -111,6 +112,35 @@ def test_feast_reads_the_logs_of_a_range_of_times_again(world: World) -> None:
         registry=world.store.registry,
     )
     assert job.to_arrow().column("driver").to_pylist() == [2]
+
+
+def test_of_two_loggers_that_find_no_table_both_write(parquet: World) -> None:
+    """Feast asks for the schema between the look for a table and its creation: just then the other one makes it."""
+    other = logs(parquet, [7])
+
+    class Later(FeatureServiceLoggingSource):
+        def get_schema(self, registry: Any) -> pa.Schema:
+            write_logs(parquet, other)
+            return super().get_schema(registry)
+
+    service, config = parquet.store.get_feature_service("scores"), parquet.store.config
+    assert service.logging_config is not None
+    source = Later(service, parquet.store.project)
+    append_logs(config, logs(parquet, [8]), source, service.logging_config, parquet.store.registry)
+    assert [driver for driver, _ in served(parquet)] == [7, 8]
+
+
+def test_a_page_that_is_damaged_ends_it_and_nothing_is_written(parquet: World, tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    for number in (1, 2):
+        pq.write_table(logs(parquet, [number] * 1000), folder / f"{number}.parquet", compression="zstd", use_dictionary=False)
+    damaged = bytearray((folder / "2.parquet").read_bytes())
+    damaged[4:400] = bytes(396)
+    (folder / "2.parquet").write_bytes(damaged)
+    with pytest.raises(NotFound, match=r"2\.parquet: cannot be read"):
+        write_logs(parquet, folder)
+    assert served(parquet) == []
 
 
 def test_a_folder_without_files_writes_nothing(parquet: World, tmp_path: Path) -> None:

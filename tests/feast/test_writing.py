@@ -109,7 +109,9 @@ def test_pushed_numbers_and_times_of_pandas_become_the_columns_own(world: World)
     assert world.lake["stats"].schema().field("trips").type == pa.int32()
 
 
-def test_where_names_are_mapped_feast_pushes_online_by_those_of_the_view_and_offline_by_those_of_the_dataset(delta: World) -> None:
+def test_where_names_are_mapped_feast_pushes_online_by_those_of_the_view_and_offline_by_those_of_the_dataset(
+    delta: World,
+) -> None:
     delta.store.push("pushed", frame(12), to=PushMode.OFFLINE)
     delta.store.push("pushed", frame(12).rename(columns={"city": "town"}), to=PushMode.ONLINE)
     online = delta.store.get_online_features(features=["stats:trips", "stats:town"], entity_rows=[{"driver": 12}]).to_dict()
