@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from lakehouse.store import Buffer, ObjectInfo, ServerCopy, Store, Traits
+from lakehouse.store import Buffer, ObjectInfo, Replace, ServerCopy, Store, Traits
 
 __all__ = ["Below"]
 
@@ -29,6 +29,7 @@ class Below:
         return replace(
             traits,
             set_modified=None,
+            replace=self._replaced_by(traits.replace) if traits.replace else None,
             copy=self._copied_by(traits.copy) if traits.copy else None,
             stated_sha256=self._stated_by(traits.stated_sha256) if traits.stated_sha256 else None,
         )
@@ -52,6 +53,12 @@ class Below:
 
     def delete(self, path: str) -> None:
         self._store.delete(self._path(path))
+
+    def _replaced_by(self, overwrite: Replace) -> Replace:
+        def replaced(path: str, data: bytes, /, *, etag: str) -> ObjectInfo:
+            return self._seen(overwrite(self._path(path), data, etag=etag))
+
+        return replaced
 
     def _copied_by(self, copy: ServerCopy) -> ServerCopy:
         def copied(source_url: str, info: ObjectInfo, path: str, /, *, if_absent: bool = True) -> ObjectInfo:

@@ -45,6 +45,7 @@ class LocalStore:
             confirms_put=True,
             conditional_put=True,
             conditional_get=True,
+            replace=self.replace,
             set_modified=self.set_modified,
             batching=self.batching,
         )
@@ -109,6 +110,21 @@ class LocalStore:
         with self._translating(path):
             self._changed({folder, *created})
         return _info(path, status)
+
+    def replace(self, path: str, data: bytes, /, *, etag: str) -> ObjectInfo:
+        """`Traits.replace`, among writers that call it: they take turns by a lock of the folder (flock(2)) that ends with them.
+
+        Raises `Unsupported` where the file system cannot lock a folder.
+        """
+        try:
+            with _locked(os.path.dirname(self._file(path))):
+                if self.head(path).etag == etag:
+                    return self.put(path, data, size=len(data))
+        except (FileNotFoundError, NotFound):
+            pass
+        except OSError as error:
+            raise Unsupported(f"{self._url}: folders here cannot be locked ({error.strerror}); use another place") from None
+        raise Conflict(f"{self._url}/{path}: is no longer the version that was to be replaced; it has not been overwritten")
 
     def delete(self, path: str) -> None:
         with contextlib.suppress(NotFound), self._translating(path):
@@ -313,6 +329,18 @@ def _make_folders(folder: str) -> list[str]:
         changed.append(missing)
     os.makedirs(folder, exist_ok=True)
     return changed
+
+
+@contextlib.contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: str) -> None:

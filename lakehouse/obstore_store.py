@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -27,7 +28,7 @@ from lakehouse.store import Buffer, ObjectInfo, Traits
 from lakehouse.url import Url
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, ObjectMeta, PutMode
+    from obstore import GetOptions, ObjectMeta, PutMode, UpdateVersion
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 __all__ = ["PARTS_AGAIN", "RETRIES_OFF", "ObstoreStore", "client_options"]
@@ -77,7 +78,8 @@ class ObstoreStore:
         attributes: Mapping[str, str] | None = None,
     ) -> None:
         self._refused, self._attributes = refused_characters, dict(attributes or {})
-        self._url, self._text, self._traits = url, str(url), traits
+        self._url, self._text = url, str(url)
+        self._traits = replace(traits, replace=self.replace) if traits.conditional_put else traits
         self._opened, self._store = opened, opened(upload=False, retries=RETRIES_OFF)
         self._root = f"{url.key}/" if url.key else ""
         self._reached = False
@@ -171,6 +173,21 @@ class ObstoreStore:
             raise self._translated(error, path, writing=True) from None
         return ObjectInfo(path, size, _quoted(etag))
 
+    def replace(self, path: str, data: bytes, /, *, etag: str) -> ObjectInfo:
+        """`Traits.replace`, where the service has conditional puts."""
+        key = self._key(path)
+        try:
+            mode = self._version(key, etag)
+            attributes = self._attributes or None
+            result = obstore.put(self._uploads, key, data, mode=mode, attributes=attributes, use_multipart=False)
+        except FOREIGN as error:
+            failure = self._translated(error, path, writing=True)
+            if isinstance(failure, Conflict | NotFound):
+                failure = self._other_version(path)
+            raise failure from None
+        self._reached = True
+        return ObjectInfo(path, len(data), _quoted(result["e_tag"]))
+
     def delete(self, path: str) -> None:
         try:
             obstore.delete(self._store, self._key(path))
@@ -196,6 +213,18 @@ class ObstoreStore:
             raise self._translated(error, path, writing=True) from None
         self._reached = True
         return ObjectInfo(path, len(data), _quoted(result["e_tag"]))
+
+    def _version(self, key: str, etag: str) -> UpdateVersion:
+        """What the service compares. Google Cloud Storage has no If-Match for writes, only generations."""
+        if self._url.scheme != "gs":
+            return {"e_tag": etag}
+        meta = obstore.head(self._store, key)
+        if _quoted(meta["e_tag"]) != etag:
+            raise self._other_version(key.removeprefix(self._root))
+        return {"e_tag": etag, "version": meta["version"] or ""}
+
+    def _other_version(self, path: str) -> Conflict:
+        return Conflict(f"{self._text}/{path}: is no longer the version that was to be replaced; it has not been overwritten")
 
     def _refuse_existing(self, path: str) -> None:
         """Look before writing, where the server is not known to compare: safe for one writer only."""

@@ -24,7 +24,7 @@ class OneObject(Wrapped):
 
     @property
     def traits(self) -> Traits:
-        return replace(self._store.traits, set_modified=None, copy=None)
+        return replace(self._store.traits, set_modified=None, replace=None, copy=None)
 
     def list(self, prefix: str = "", *, after: str | None = None, recursive: bool = True) -> Iterator[ObjectInfo]:
         if prefix and not self._name.startswith(f"{prefix}/"):

@@ -17,7 +17,7 @@ from lakehouse.bandwidth import Bandwidth
 from lakehouse.errors import Conflict, NotFound, Transfer
 from lakehouse.pace import Pace, Turn
 from lakehouse.parallel import pause
-from lakehouse.store import Buffer, ObjectInfo, ServerCopy, Store, Traits
+from lakehouse.store import Buffer, ObjectInfo, Replace, ServerCopy, Store, Traits
 
 __all__ = ["ATTEMPTS", "RetryingStore"]
 
@@ -36,8 +36,8 @@ class RetryingStore:
     What counts is the time of the tries and of the call's own pauses between them, never its waiting for a turn or for bandwidth.
 
     A listing that fails in the middle goes on after the last name that it gave, as long as names came in order.
-    A put of a one-shot iterator is not tried again. When the answer to ``put(if_absent=True)`` was lost, the object is read back:
-    equal bytes are success, other bytes a `Conflict`.
+    A put of a one-shot iterator is not tried again. When the answer to ``put(if_absent=True)`` or `Traits.replace` was lost, the
+    object is read back: equal bytes are success, other bytes a `Conflict`.
 
     ``pace`` is shared with the other stores on the same service; without one the store has its own. Each call takes a turn for
     each try; a put lets go of it while it pulls its data, and a listing takes none: it waits only while the service asked for
@@ -81,6 +81,8 @@ class RetryingStore:
 
     def _tried_again(self, traits: Traits) -> Traits:
         """``traits`` whose powers are tried again, as the methods are."""
+        if traits.replace is not None:
+            traits = replace(traits, replace=self._replaced_by(traits.replace))
         if traits.copy is None:
             return traits
         stated = traits.stated_sha256
@@ -147,6 +149,12 @@ class RetryingStore:
         bandwidth.fetched(len(data), charged, guessed=wanted is None)
         return data
 
+    def _replaced_by(self, overwrite: Replace) -> Replace:
+        def replaced(path: str, data: bytes, /, *, etag: str) -> ObjectInfo:
+            return self._conditionally(path, data, lambda _: overwrite(path, data, etag=etag))
+
+        return replaced
+
     def _copied_by(self, copy: ServerCopy) -> ServerCopy:
         """``copy``, tried again. One whose answer was lost may then be a `Conflict`: the caller compares what is there."""
 
@@ -156,6 +164,12 @@ class RetryingStore:
         return copied
 
     def _put_if_absent(self, path: str, data: Buffer | Iterable[Buffer], size: int) -> ObjectInfo:
+        return self._conditionally(
+            path, data, lambda turn: self._store.put(path, self._pulled(data, turn), size=size, if_absent=True)
+        )
+
+    def _conditionally(self, path: str, data: Buffer | Iterable[Buffer], put: Callable[[Turn], ObjectInfo]) -> ObjectInfo:
+        """What ``put`` returns, tried again. A `Conflict` after a try whose answer was lost may be with that very try."""
         turn, patience = self._pace.turn(), _Patience(self)
         charge = self._charge(data)
         while True:
@@ -163,7 +177,7 @@ class RetryingStore:
                 if charge is not None:
                     charge()
                 with turn:
-                    return self._store.put(path, self._pulled(data, turn), size=size, if_absent=True)
+                    return put(turn)
             except Conflict:
                 if not patience.tried:
                     raise
@@ -181,7 +195,7 @@ class RetryingStore:
         info = self.head(path)
         if self.get(path, if_match=info.etag if self.traits.conditional_get else None) == _joined(data):
             return info
-        raise Conflict(f"{self.url}/{path}: exists already with other bytes; it has not been overwritten")
+        raise _not_ours(f"{self.url}/{path}")
 
     def _settled_at_last(self, path: str, data: Buffer | Iterable[Buffer], error: Transfer) -> ObjectInfo:
         """The last try failed without a clear answer: one look whether it arrived all the same."""
@@ -191,7 +205,7 @@ class RetryingStore:
                 return info
         except (NotFound, Transfer):
             raise error from None
-        raise Conflict(f"{self.url}/{path}: exists already with other bytes; it has not been overwritten")
+        raise _not_ours(f"{self.url}/{path}")
 
     def _again(self, call: Callable[[Turn], T], charge: Callable[[], None] | None = None) -> T:
         """What ``call`` returns in its turn, tried again as far as patience goes; ``charge`` comes before each turn."""
@@ -255,6 +269,10 @@ class _Patience:
         logger.debug("%s; trying again in %.1f s (try %d)", error, pause, self.tried + 1)
         self.paused += pause
         store._sleep(pause)
+
+
+def _not_ours(where: str) -> Conflict:
+    return Conflict(f"{where}: exists already with other bytes; it has not been overwritten")
 
 
 def _joined(data: Buffer | Iterable[Buffer]) -> bytes:

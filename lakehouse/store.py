@@ -15,7 +15,7 @@ from typing import Protocol
 
 from lakehouse.checksum import Checksum
 
-__all__ = ["Buffer", "ObjectFile", "ObjectInfo", "ServerCopy", "Store", "Traits"]
+__all__ = ["Buffer", "ObjectFile", "ObjectInfo", "Replace", "ServerCopy", "Store", "Traits"]
 
 Buffer = bytes | memoryview
 """Bytes that need not be copied to be passed on."""
@@ -50,6 +50,18 @@ class ServerCopy(Protocol):
         ...
 
 
+class Replace(Protocol):
+    """Overwrites one version of an object and no other. `Traits.replace` of a store is one."""
+
+    def __call__(self, path: str, data: bytes, /, *, etag: str) -> ObjectInfo:
+        """Write the object whole if it is the version that has ``etag`` (as `Store.head` gives it); gives the new object.
+
+        The place itself compares, also among writers on other machines. Another version there, or none, is a `Conflict`, and it
+        stays. Raises `Config` and `Transfer` as `Store.put` does.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Traits:
     """What one Store instance (provider, transport and options) promises. Nothing is promised unless a row of data says so.
@@ -57,6 +69,8 @@ class Traits:
     ``confirms_put``: the server compared a checksum that was sent with the body to what arrived, before it answered a put.
     ``conditional_put``: ``put(if_absent=True)`` is atomic, also among writers on other machines.
     ``conditional_get``: ``get(if_match=…)`` fails when the object has changed.
+    ``replace``: overwrites one version of an object (`Replace`). None: the place cannot, or is not known to. Of services that
+    speak S3 with ``conditional_put`` some ignore If-Match on a put all the same: whoever relies on it asks first.
     ``set_modified``: sets the modification time of the object at a path, where a place lets anyone choose it (folders do).
     ``batching``: while one of its contexts is open, names that are put need not survive a power cut; after it all of them do.
     ``service``: names the service and the credentials by which the store reaches it, without a secret; ``copy`` takes objects of
@@ -70,6 +84,7 @@ class Traits:
     confirms_put: bool = False
     conditional_put: bool = False
     conditional_get: bool = False
+    replace: Replace | None = field(default=None, compare=False, repr=False)
     set_modified: Callable[[str, datetime], None] | None = field(default=None, compare=False, repr=False)
     batching: Callable[[], AbstractContextManager[None]] | None = field(default=None, compare=False, repr=False)
     service: str | None = field(default=None, compare=False, repr=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 from lakehouse.errors import Transfer
-from lakehouse.store import Buffer, ObjectInfo, ServerCopy, Store, Traits
+from lakehouse.store import Buffer, ObjectInfo, Replace, ServerCopy, Store, Traits
 
 __all__ = ["Call", "Faults", "FaultyStore", "InjectedFault"]
 
@@ -90,8 +90,10 @@ class FaultyStore:
 
     @property
     def traits(self) -> Traits:
-        """Those of the store; its copies are calls too, of the method ``copy``."""
+        """Those of the store; its copies are calls too, of the method ``copy``, and what it replaces is put."""
         traits = self._store.traits
+        if traits.replace is not None:
+            traits = replace(traits, replace=self._replaced_by(traits.replace))
         return traits if traits.copy is None else replace(traits, copy=self._copied_by(traits.copy))
 
     def list(self, prefix: str = "", *, after: str | None = None, recursive: bool = True) -> Iterator[ObjectInfo]:
@@ -134,6 +136,15 @@ class FaultyStore:
             raise self._faults.error(call)
         self._store.delete(path)
         self._replied(call, fails, None)
+
+    def _replaced_by(self, overwrite: Replace) -> Replace:
+        def replaced(path: str, data: bytes, /, *, etag: str) -> ObjectInfo:
+            call, fails = self._arrive("put", path)
+            if fails and self._faults.mode != "after":
+                raise self._faults.error(call)
+            return self._replied(call, fails, overwrite(path, data, etag=etag))
+
+        return replaced
 
     def _copied_by(self, copy: ServerCopy) -> ServerCopy:
         def copied(source_url: str, info: ObjectInfo, path: str, /, *, if_absent: bool = True) -> ObjectInfo:

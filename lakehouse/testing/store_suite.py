@@ -184,6 +184,43 @@ class StoreSuite(CopySuite):
             assert len(winners) == 1
             assert store.get(path) == winners[0]
 
+    def test_just_the_version_that_is_named_is_replaced(self, store: Store) -> None:
+        overwrite = store.traits.replace
+        if overwrite is None:
+            pytest.skip("Traits.replace is not there")
+        store.put("versions", b"first", size=5)
+        first = store.head("versions").etag or ""
+        assert overwrite("versions", b"second", etag=first).size == 6
+        second = store.head("versions").etag or ""
+        with pytest.raises(Conflict, match="versions"):
+            overwrite("versions", b"lost", etag=first)
+        assert store.get("versions") == b"second"
+        store.delete("versions")
+        with pytest.raises(Conflict, match="versions"):
+            overwrite("versions", b"lost", etag=second)
+        self._assert_absent(store, "versions")
+
+    def test_of_sixteen_that_replace_one_version_exactly_one_wins(self, store: Store) -> None:
+        overwrite = store.traits.replace
+        if overwrite is None:
+            pytest.skip("Traits.replace is not there")
+        store.put("raced", b"before", size=6)
+        etag, barrier = store.head("raced").etag or "", threading.Barrier(16)
+
+        def write(writer: int) -> bytes | None:
+            data = b"writer %02d" % writer
+            barrier.wait()
+            try:
+                overwrite("raced", data, etag=etag)
+            except Conflict:
+                return None
+            return data
+
+        with ThreadPoolExecutor(16) as pool:
+            winners = [data for data in pool.map(write, range(16)) if data is not None]
+        assert len(winners) == 1
+        assert store.get("raced") == winners[0]
+
     # Reading
 
     def test_ranges_are_those_of_python(self, store: Store) -> None:

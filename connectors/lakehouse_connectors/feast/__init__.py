@@ -7,10 +7,12 @@ from feast import saved_dataset as _feast
 
 from lakehouse_connectors.feast.logging_destination import LakeLoggingDestination
 from lakehouse_connectors.feast.offline_store import LakeOfflineStore, LakeOfflineStoreConfig
+from lakehouse_connectors.feast.registry import FsspecRegistryStore
 from lakehouse_connectors.feast.saved_dataset import SavedDatasetLakeStorage
 from lakehouse_connectors.feast.source import LakeSource
 
 __all__ = [
+    "FsspecRegistryStore",
     "LakeLoggingDestination",
     "LakeOfflineStore",
     "LakeOfflineStoreConfig",

@@ -17,16 +17,12 @@ and a running ``feast apply`` would conflict with it.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import secrets
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from feast.infra.registry.registry_store import RegistryStore
 from feast.protos.feast.core.Registry_pb2 import Registry as RegistryProto
@@ -36,17 +32,9 @@ from google.protobuf.message import DecodeError
 from lakehouse.config import load
 from lakehouse.connect import locate, open_at
 from lakehouse.errors import Config, Conflict, NotFound, Unsupported
-from lakehouse.local_store import LocalStore
-from lakehouse.retry import RetryingStore
 from lakehouse.settings import Settings, StoreSettings
-from lakehouse.store import Buffer, ObjectInfo, Store
+from lakehouse.store import Replace
 from lakehouse.url import Url, parse
-from lakehouse.wrapped import Wrapped
-
-if TYPE_CHECKING:
-    from obstore import UpdateVersion
-
-    from lakehouse.obstore_store import ObstoreStore
 
 __all__ = ["FsspecRegistryStore"]
 
@@ -113,48 +101,45 @@ class FsspecRegistryStore(RegistryStore):
 
     def _write(self, data: bytes, replaced: str) -> None:
         """Put ``data`` in the place of the version ``replaced`` ("": where nothing is)."""
-        self._refuse_unable()
-        target = self._at_version(replaced) if replaced else self._store
+        overwrite = self._overwrite()
         try:
-            target.put(self._name, data, size=len(data), if_absent=True)
+            if replaced:
+                overwrite(self._name, data, etag=self._etag_of(replaced))
+            else:
+                self._store.put(self._name, data, size=len(data), if_absent=True)
         except (Conflict, NotFound) as error:
             raise self._conflict() from error
 
-    def _at_version(self, replaced: str) -> Store:
-        """The store in which just the version ``replaced`` is overwritten.
-
-        The ETag is asked for first: if the object changes before its content is read, the put is refused.
-        """
+    def _etag_of(self, version: str) -> str:
+        """The ETag of the registry, if that is ``version``; asked for first, so what changes before the content is read stays."""
         try:
             etag, data = self._store.head(self._name).etag, self._store.get(self._name)
         except NotFound as error:
             raise self._conflict() from error
-        if _parsed(data, self._where).version_id != replaced:
+        if _parsed(data, self._where).version_id != version:
             raise self._conflict()
         if etag is None:
             raise self._unsupported("it gives no ETag")
-        return RetryingStore(_Replacing(_below_retries(self._store), etag))
+        return etag
 
-    def _refuse_unable(self) -> None:
-        """Of the services that speak S3 some ignore conditions on writes; ask, once, with an object beside the registry."""
-        from lakehouse.obstore_store import ObstoreStore
+    def _overwrite(self) -> Replace:
+        """The store's `Traits.replace`. Some services that speak S3 ignore If-Match on a put: once, an object beside is tried."""
+        overwrite = self._store.traits.replace
+        if overwrite is None:
+            raise self._unsupported(
+                "the service is not known to compare when it writes, or fsspec is between: leave out transport, acl and the like"
+            )
+        if self._store.url.startswith("s3://") and not self._heeds_conditions:
+            if not self._refuses_wrong_etag(overwrite):
+                raise self._unsupported("the service ignores If-Match on a put")
+            self._heeds_conditions = True
+        return overwrite
 
-        if self._heeds_conditions:
-            return
-        inner = _below_retries(self._store)
-        if not isinstance(inner, LocalStore | ObstoreStore):
-            raise self._unsupported("it is reached through fsspec; leave out what asks for that (transport, acl, AWS_ variables)")
-        if not inner.traits.conditional_put:
-            raise self._unsupported("the service is not known to compare when it writes")
-        if self._store.url.startswith("s3://") and not self._refuses_wrong_etag(inner):
-            raise self._unsupported("the service ignores If-Match on a put")
-        self._heeds_conditions = True
-
-    def _refuses_wrong_etag(self, inner: Store) -> bool:
+    def _refuses_wrong_etag(self, overwrite: Replace) -> bool:
         name = f"{self._name}.condition-{secrets.token_hex(4)}"
         self._store.put(name, b"one", size=3)
         try:
-            RetryingStore(_Replacing(inner, _NO_VERSION)).put(name, b"two", size=3, if_absent=True)
+            overwrite(name, b"two", etag=_NO_VERSION)
         except Conflict:
             return self._store.get(name) == b"one"
         finally:
@@ -172,66 +157,6 @@ class FsspecRegistryStore(RegistryStore):
             f"{self._where}: this store cannot replace an object only if nobody else has ({reason}), so two feast apply at once "
             "would lose one; nothing was written. Keep the registry on another store, or let lake.toml name the provider"
         )
-
-
-class _Replacing(Wrapped):
-    """A store in which ``put(if_absent=True)`` means: if nothing but the version ``etag`` of that object is there, replace it.
-
-    The service compares; a folder of this machine is compared under a lock that all such writers take (flock(2) of the folder).
-    Any other version there, or none, is a `Conflict`. The rest is ``store``, a `LocalStore` or an `ObstoreStore`.
-    """
-
-    def __init__(self, store: Store, etag: str) -> None:
-        super().__init__(store)
-        self._etag = etag
-
-    def put(self, path: str, data: Buffer | Iterable[Buffer], *, size: int, if_absent: bool = False) -> ObjectInfo:
-        from lakehouse.obstore_store import ObstoreStore
-
-        if not if_absent:
-            return super().put(path, data, size=size)
-        if not isinstance(data, bytes | memoryview):
-            raise TypeError("a conditional put takes bytes: multipart uploads have no portable condition")
-        if isinstance(self._store, LocalStore):
-            with _locked(self._store):
-                self._refuse_other(self._store.head(path).etag)
-                return self._store.put(path, data, size=size)
-        if isinstance(self._store, ObstoreStore):
-            return self._replaced(self._store, path, bytes(data))
-        raise Unsupported(f"{self.url}: this kind of store has no put that compares")
-
-    def _replaced(self, store: ObstoreStore, path: str, data: bytes) -> ObjectInfo:
-        import obstore
-
-        from lakehouse.obstore_errors import FOREIGN
-
-        key = store._key(path)
-        try:
-            result = obstore.put(
-                store._uploads,
-                key,
-                data,
-                mode=self._version(store, key),
-                attributes=store._attributes or None,
-                use_multipart=False,
-            )
-        except FOREIGN as error:
-            raise store._translated(error, path, writing=True) from None
-        return ObjectInfo(path, len(data), result["e_tag"])
-
-    def _version(self, store: ObstoreStore, key: str) -> UpdateVersion:
-        """What the service compares. Google Cloud Storage knows no If-Match for writes, only generations."""
-        import obstore
-
-        if not store.url.startswith("gs://"):
-            return {"e_tag": self._etag}
-        meta = obstore.head(store._store, key)
-        self._refuse_other(meta["e_tag"])
-        return {"e_tag": self._etag, "version": meta["version"] or ""}
-
-    def _refuse_other(self, etag: str | None) -> None:
-        if etag != self._etag:
-            raise Conflict(f"{self.url}: the object is no longer the version {self._etag}; it has not been overwritten")
 
 
 def _place(config: RegistryConfig, repository: Path) -> tuple[Url, StoreSettings | None]:
@@ -269,25 +194,3 @@ def _parsed(data: bytes, where: str) -> RegistryProto:
             f"{where}: is no Feast registry, or a damaged one ({len(data)} bytes); restore it, or delete it and run 'feast apply'"
         )
     return proto
-
-
-def _below_retries(store: Store) -> Store:
-    return store.inner if isinstance(store, RetryingStore) else store
-
-
-@contextlib.contextmanager
-def _locked(store: LocalStore) -> Iterator[None]:
-    """The folder of the store under a lock that every process of this machine heeds, and that ends with its holder."""
-    import fcntl
-
-    folder = os.open(f"/{parse(store.url).key}", os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-        except OSError as error:
-            raise Unsupported(
-                f"{store.url}: folders here cannot be locked ({error.strerror}); keep the registry elsewhere"
-            ) from None
-        yield
-    finally:
-        os.close(folder)
