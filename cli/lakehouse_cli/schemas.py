@@ -9,46 +9,15 @@ import json
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import Field
 
-from lakehouse_cli.output import shown
+from lakehouse_cli.document import Document, Model, Shown, Text
 
 __all__ = ["DOCUMENTS", "Document", "publish", "published"]
 
-SCHEMA_VERSION: Final = 1
-
-
-def _encodable(value: object) -> object:
-    """Names of local files need not be Unicode; JSON must be."""
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-
-
-Text = Annotated[str, BeforeValidator(_encodable)]
-Shown = Annotated[Text | None, BeforeValidator(lambda value: None if value is None else shown(value))]
 Proof = Literal["none", "files", "bytes", "rows"]
-
-
-class Model(BaseModel):
-    model_config = ConfigDict(frozen=True, from_attributes=True, extra="forbid")
-
-
-class Document(Model):
-    """What every document has. ``ok`` is true exactly when ``exit_code`` is 0."""
-
-    schema_version: Literal[1] = SCHEMA_VERSION
-    command: str
-    ok: bool
-    exit_code: int
-
-    @classmethod
-    def of(cls, value: object, *, exit_code: int = 0, **fields: object) -> Self:
-        """The document of a result: its attributes by name, but for those given as ``fields``."""
-        common = Document.model_fields
-        wanted = [name for name, field in cls.model_fields.items() if field.is_required() and name not in (*common, *fields)]
-        found = {name: getattr(value, name) for name in wanted}
-        return cls.model_validate({"ok": exit_code == 0, "exit_code": exit_code, **found, **fields})
 
 
 class CountsModel(Model):
@@ -77,7 +46,7 @@ class ErrorDocument(Document):
     """What any command prints when it failed. ``findings`` are there when a verification failed."""
 
     error: ErrorModel
-    findings: list[FindingModel] = []
+    findings: list[FindingModel] = Field(default=[])
 
 
 class SyncDocument(Document):
