@@ -53,6 +53,10 @@ def _risk(axes: Axes, models: Mapping[str, Model]) -> None:
         axes.bar(np.arange(GROUPS) + 1 + 0.27 * (number - 1), shares, width=0.27, color=color, label=title)
     late = 100 * float(next(iter(models.values())).late.mean())
     axes.axhline(late, color="#969696", linewidth=0.8, linestyle=":")
-    axes.set(xlabel="tenth of the flights, by the model's score", ylabel="% that were late", title="Scores mean something")
+    axes.set(
+        xlabel="tenth of the flights, by the model's score",
+        ylabel="% that were late",
+        title="A tenth with a high score is late more often",
+    )
     axes.set_xticks(range(1, GROUPS + 1))
     axes.legend(loc="upper left", fontsize=8)

@@ -38,7 +38,7 @@ def write_anew(folder: Path, stores: Stores, place: Place) -> dict[str, int]:
     there = folder / "there.toml"
     there.write_text(lake_toml(stores, place))
     rows = _written_anew(folder / "lake.toml", there)
-    (folder / "lake.toml").write_text(there.read_text())
+    there.replace(folder / "lake.toml")
     return rows
 
 

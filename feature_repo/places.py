@@ -54,20 +54,27 @@ def lake_toml(stores: Stores, place: Place, replica: Place | None = None) -> str
 def local_servers(folder: Path) -> Iterator[Stores]:
     """An S3 and a Google Cloud Storage server on this machine, with a bucket each, as stores of lake.toml.
 
-    The secret goes into a file in ``folder``, which lake.toml refers to. Everything is gone at the end but that.
+    The secret is in a file in ``folder``, which lake.toml refers to. Servers, objects and the file are gone at the end.
     """
     with SeaweedServer() as seaweed, GcsServer() as google:
-        yield stores_of(seaweed, google, folder, bucket=BUCKET)
+        try:
+            yield stores_of(seaweed, google, folder, bucket=BUCKET)
+        finally:
+            _secret_file(folder).unlink()
 
 
 def stores_of(seaweed: SeaweedServer, google: GcsServer, folder: Path, *, bucket: str) -> Stores:
     """Makes ``bucket`` on servers that run, and gives them as stores of lake.toml."""
     seaweed.make_bucket(bucket)
     google.make_bucket(bucket)
-    secret = folder.absolute() / "s3.secret"
+    secret = _secret_file(folder)
     secret.write_text(seaweed.secret)
     s3 = {"url": f"s3://{bucket}", "endpoint_url": seaweed.endpoint_url, "provider": "seaweedfs", "region": "us-east-1"}
     return {
         "s3": {**s3, "key": seaweed.key, "secret": f"file:{secret}"},
         "google": {"url": f"gs://{bucket}", "endpoint_url": google.endpoint_url},
     }
+
+
+def _secret_file(folder: Path) -> Path:
+    return folder.absolute() / "s3.secret"

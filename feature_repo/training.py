@@ -23,8 +23,8 @@ TRAINED_SHARE = 0.75
 """The model learns from so much of the year and is judged by the rest: no later flight teaches it about an earlier one."""
 
 BASELINE = ["hour", "distance"]
-MISSING = -1.0
-"""What stands for a feature that is not known. No tree of ONNX's asks for NaN."""
+MISSING = -1000.0
+"""What stands for a feature that is not known: no other value comes near it."""
 
 
 @dataclass(frozen=True, slots=True)
