@@ -77,14 +77,16 @@ def made(
     online: Mapping[str, Any] | None = None,
     offline: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
+    partition_by: Sequence[str] = (),
 ) -> World:
     """The repository of ``definitions`` over ``tables`` in ``folder``, applied.
 
     ``online``: the section ``online_store`` of feature_store.yaml, SQLite where it is left out. ``offline``: more for
-    ``offline_store``. ``settings``: more for the file itself.
+    ``offline_store``. ``settings``: more for the file itself. ``partition_by``: columns by whose values the files of the
+    lake's tables are kept apart.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_tables(folder, kind, tables)
+    write_tables(folder, kind, tables, partition_by)
     configured(folder, kind, online=online, offline=offline, settings=settings)
     store = FeatureStore(repo_path=str(folder))
     store.apply(list(definitions(source_of(folder, kind))))
@@ -110,12 +112,13 @@ def configured(
         "offline_store": {**store, **(offline or {})},
         "online_store": dict(online or {"type": "sqlite", "path": str(folder / "online.db")}),
         "entity_key_serialization_version": 3,
+        "materialization": {"pull_latest_features": True},
         **(settings or {}),
     }
     (folder / "feature_store.yaml").write_text(json.dumps(content))  # which is YAML too
 
 
-def write_tables(folder: Path, kind: Kind, tables: Mapping[str, pa.Table]) -> None:
+def write_tables(folder: Path, kind: Kind, tables: Mapping[str, pa.Table], partition_by: Sequence[str] = ()) -> None:
     """Put ``tables`` below ``folder``, in the format of ``kind``, with a lake.toml that names them where the lake holds them."""
     if kind in ("file", "duckdb"):
         (folder / "data").mkdir(exist_ok=True)
@@ -128,6 +131,6 @@ def write_tables(folder: Path, kind: Kind, tables: Mapping[str, pa.Table]) -> No
     (folder / "lake.toml").write_text("\n".join(lines))
     lake = Lake.from_config(folder / "lake.toml")
     for name, table in tables.items():
-        dataset = lake.create_dataset(name, table.schema)
+        dataset = lake.create_dataset(name, table.schema, partition_by=partition_by)
         if table.num_rows:
             dataset.append(table)
