@@ -104,7 +104,7 @@ def definitions(source: SourceOf) -> list[Any]:
 
     forever = of_stats("stats", None)
     pairs = FeatureView(name="pairs", entities=[DRIVER, CITY], schema=[number("fare")], source=source("pairs"))
-    weather = FeatureView(name="weather", entities=[PLACE], schema=[number("wind")], source=source("weather"))
+    weather: Any = FeatureView(name="weather", entities=[PLACE], schema=[number("wind")], source=source("weather"))
     mapped = source(
         "mapped", timestamp_field="at", created_timestamp_column="made", field_mapping={"x": "score", "t": "at", "c": "made"}
     )

@@ -159,7 +159,7 @@ def test_one_view_joins_twice_by_other_names_of_its_several_keys(tmp_path: Path)
     ends = [Entity(name=name, join_keys=[name], value_type=ValueType.STRING) for name in ("a", "b")]
 
     def definitions(source: SourceOf) -> list[Any]:
-        view = FeatureView(name="legs", entities=ends, schema=[number("miles")], source=source("legs"))
+        view: Any = FeatureView(name="legs", entities=ends, schema=[number("miles")], source=source("legs"))
         back = view.with_name("back").with_join_key_map({"a": "b", "b": "a"})
         return [*ends, view, FeatureService(name="both", features=[view.with_name("there"), back])]
 

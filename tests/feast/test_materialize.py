@@ -41,7 +41,8 @@ KINDS = pa.table(
 )
 TYPES: dict[str, FeastType] = {
     "flag": Bool, "small": Int32, "large": Int64, "whole": Int64, "single": Float32, "double": Float64, "word": String,
-    "blob": Bytes, "seen": UnixTimestamp, "numbers": Array(Float64), "counts": Array(Int64), "words": Array(String), "flags": Array(Bool),
+    "blob": Bytes, "seen": UnixTimestamp,
+    "numbers": Array(Float64), "counts": Array(Int64), "words": Array(String), "flags": Array(Bool),
 }  # fmt: skip
 FIELDS = [Field(name=name, dtype=kind) for name, kind in TYPES.items()]
 MAPPED = rows(

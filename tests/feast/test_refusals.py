@@ -118,7 +118,7 @@ ROWS: dict[str, tuple[Any, type[Exception], str]] = {
     ),
     "times that are numbers": (frame(driver=[1], t=[3]), Config, "event_timestamp"),
     "times that are no times": (frame(driver=[1], t=["yesterday"]), Config, "yesterday"),
-    "a column twice": (pd.DataFrame([[1, 2, TEN]], columns=["driver", "driver", "event_timestamp"]), Config, "driver"),
+    "a column twice": (pd.DataFrame([[1, 2, TEN]], columns=pd.Index(["driver", "driver", "event_timestamp"])), Config, "driver"),
     "a column called as a feature": (frame(driver=[1], t=[TEN], conv=[0.5]), Config, "conv"),
     "rows that are none": ([{"driver": 1}], Config, "list"),
     "values of several types in one column": (frame(driver=[1, 2], t=[TEN, TEN], label=[1, "a"]), Config, "label|entity_df"),

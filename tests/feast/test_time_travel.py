@@ -120,7 +120,8 @@ def definitions_of(world: World) -> tuple[bytes, bytes]:
 
 
 def test_a_source_comes_back_from_the_registry_as_it_was() -> None:
-    for options in ({"as_of": at("09:00")}, {"ref": "gold"}, {}):
+    pins: tuple[dict[str, Any], ...] = ({"as_of": at("09:00")}, {"ref": "gold"}, {})
+    for options in pins:
         source = LakeSource(
             name="n", dataset="d", timestamp_field="t", created_timestamp_column="c", field_mapping={"a": "b"},
             date_partition_column="day", description="what", tags={"k": "v"}, owner="me", **options,
