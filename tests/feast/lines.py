@@ -108,7 +108,7 @@ def definitions(source: SourceOf) -> list[Any]:
     mapped = source(
         "mapped", timestamp_field="at", created_timestamp_column="made", field_mapping={"x": "score", "t": "at", "c": "made"}
     )
-    routes = [weather.with_name(end).with_join_key_map({"place": end}) for end in ("origin", "dest")]
+    routes: list[Any] = [weather.with_name(end).with_join_key_map({"place": end}) for end in ("origin", "dest")]
     asked = RequestSource(name="asked", schema=[Field(name="bonus", dtype=Float64)])
 
     @on_demand_feature_view(sources=[forever, asked], schema=[number("total")], mode="pandas")
