@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import time
@@ -80,8 +81,9 @@ def _tell(folder: Path) -> None:
     (folder / "late.onnx").write_bytes(seen[DISK].model.onnx)
     story.step("One repository, three places:")
     _say_facts(story, seen)
+    there = os.path.relpath(folder)
     story.step(
-        f"{story.seconds():.0f} seconds. In {folder}: flights.png, late.onnx, and the repository with the datasets on disk."
+        f"{story.seconds():.0f} seconds. In {there}: flights.png, late.onnx, and the repository with the datasets on disk."
     )
 
 
