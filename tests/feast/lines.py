@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import pyarrow as pa
@@ -95,6 +95,11 @@ PLACE = Entity(name="place", join_keys=["place"], value_type=ValueType.STRING)
 CONV, TRIPS = number("conv"), Field(name="trips", dtype=Int64)
 
 
+def called(view: Any, name: str, keys: Mapping[str, str]) -> Any:
+    """``view`` under another name, joined by other columns."""
+    return view.with_name(name).with_join_key_map(dict(keys))
+
+
 def definitions(source: SourceOf) -> list[Any]:
     """The views, one apply for all lines."""
     stats = source("stats", created_timestamp_column="created")
@@ -104,11 +109,11 @@ def definitions(source: SourceOf) -> list[Any]:
 
     forever = of_stats("stats", None)
     pairs = FeatureView(name="pairs", entities=[DRIVER, CITY], schema=[number("fare")], source=source("pairs"))
-    weather: Any = FeatureView(name="weather", entities=[PLACE], schema=[number("wind")], source=source("weather"))
+    weather = FeatureView(name="weather", entities=[PLACE], schema=[number("wind")], source=source("weather"))
     mapped = source(
         "mapped", timestamp_field="at", created_timestamp_column="made", field_mapping={"x": "score", "t": "at", "c": "made"}
     )
-    routes: list[Any] = [weather.with_name(end).with_join_key_map({"place": end}) for end in ("origin", "dest")]
+    routes = [called(weather, end, {"place": end}) for end in ("origin", "dest")]
     asked = RequestSource(name="asked", schema=[Field(name="bonus", dtype=Float64)])
 
     @on_demand_feature_view(sources=[forever, asked], schema=[number("total")], mode="pandas")
@@ -124,7 +129,7 @@ def definitions(source: SourceOf) -> list[Any]:
         FeatureView(name="narrow", entities=[DRIVER], schema=[number("rating")], source=source("narrow")),
         FeatureView(name="empty", entities=[DRIVER], schema=[number("nothing")], source=source("empty")),
         FeatureService(name="route", features=routes),
-        FeatureService(name="training", features=[forever[["conv"]], pairs]),
+        FeatureService(name="training", features=[cast(Any, forever[["conv"]]), pairs]),
     ]  # fmt: skip
 
 

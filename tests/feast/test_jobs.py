@@ -16,7 +16,7 @@ from feast.types import Int64
 
 from lakehouse.errors import NotFound
 from tests.feast.conftest import WorldOf
-from tests.feast.lines import DRIVER, INSTANT, STATS, TEN, UTC, at, drivers, frame, number, rows
+from tests.feast.lines import DRIVER, INSTANT, STATS, TEN, UTC, at, called, drivers, frame, number, rows
 from tests.feast.serving import conv_view
 from tests.feast.worlds import LAKE_KINDS, Kind, SourceOf, World, made
 
@@ -159,9 +159,9 @@ def test_one_view_joins_twice_by_other_names_of_its_several_keys(tmp_path: Path)
     ends = [Entity(name=name, join_keys=[name], value_type=ValueType.STRING) for name in ("a", "b")]
 
     def definitions(source: SourceOf) -> list[Any]:
-        view: Any = FeatureView(name="legs", entities=ends, schema=[number("miles")], source=source("legs"))
-        back = view.with_name("back").with_join_key_map({"a": "b", "b": "a"})
-        return [*ends, view, FeatureService(name="both", features=[view.with_name("there"), back])]
+        view = FeatureView(name="legs", entities=ends, schema=[number("miles")], source=source("legs"))
+        there, back = called(view, "there", {"a": "a", "b": "b"}), called(view, "back", {"a": "b", "b": "a"})
+        return [*ends, view, FeatureService(name="both", features=[there, back])]
 
     world: World = made(tmp_path, "parquet", {"legs": legs}, definitions)
     answer = world.historical(

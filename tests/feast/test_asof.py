@@ -1,0 +1,111 @@
+"""The search itself, over rows in any number of blocks: whatever they are cut into, the answer is the plain loop's."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lakehouse_connectors.feast.asof import Asked, AsOf
+from lakehouse_connectors.feast.key_codes import KeyCodes
+from lakehouse_connectors.feast.latest import _newest
+from lakehouse_connectors.feast.newest import ticks
+from tests.feast.oracle import FeatureRow, Keys, known, latest
+
+pytestmark = pytest.mark.xdist_group("feast-oracle")
+SEARCHES = settings(max_examples=300)
+SCHEMA = pa.schema(
+    [
+        ("a", pa.int64()), ("b", pa.string()), ("t", pa.timestamp("us", "UTC")), ("c", pa.timestamp("us", "UTC")),
+        ("id", pa.int64()), ("x", pa.float64()),
+    ]
+)  # fmt: skip
+KEYS = st.tuples(st.sampled_from([1, 1, 2, None]), st.sampled_from(["x", "x", "y", None]))
+TIMES = st.one_of(st.integers(-3, 12), st.integers(-3, 12), st.none())
+CREATED = st.one_of(st.none(), st.integers(-3, 12))
+VALUES = st.tuples(st.integers(0, 3), st.sampled_from([None, 0.5]))
+ROWS = st.lists(st.builds(FeatureRow, KEYS, TIMES, CREATED, VALUES), max_size=30)
+SIZES = st.lists(st.integers(0, 4), max_size=15)
+BY = st.sampled_from([("a", "b"), ("b",), ()])
+
+
+def table_of(rows: Sequence[FeatureRow]) -> pa.Table:
+    """The rows as Arrow, times in microseconds."""
+    values = [dict(zip(SCHEMA.names, (*row.keys, row.event, row.created, *row.values), strict=True)) for row in rows]
+    return pa.Table.from_pylist(values, schema=SCHEMA)
+
+
+def blocks(rows: Sequence[FeatureRow], sizes: Sequence[int]) -> list[pa.Table]:
+    """The rows cut into blocks of those sizes, and one of what is left."""
+    cut, at = [], 0
+    for size in sizes:
+        cut.append(table_of(rows[at : at + size]))
+        at += size
+    return [*cut, table_of(rows[at:])]
+
+
+@SEARCHES
+@given(
+    rows=ROWS,
+    questions=st.lists(st.tuples(KEYS, TIMES), max_size=6),
+    ttl=st.sampled_from([None, 1, 4]),
+    known_then=st.booleans(),
+    keys=BY,
+    sizes=SIZES,
+)
+def test_a_search_of_blocks_is_what_a_plain_loop_finds(
+    rows: list[FeatureRow],
+    questions: list[tuple[Keys, int | None]],
+    ttl: int | None,
+    known_then: bool,
+    keys: tuple[str, ...],
+    sizes: list[int],
+) -> None:
+    asked_rows = table_of([FeatureRow(own, when, None, (0, None)) for own, when in questions])
+    columns = [asked_rows[name] for name in keys]
+    codes = KeyCodes(columns, {name: SCHEMA.field(name).type for name in keys}, len(questions))
+    lifetime = None if ttl is None else dt.timedelta(microseconds=ttl)
+    features = pa.schema([SCHEMA.field("id"), SCHEMA.field("x")])
+    asked = Asked(codes, ticks(asked_rows, "t", "us"), "us", lifetime, "us")
+
+    def search(blocks: list[pa.Table]) -> pa.Table:
+        return AsOf(asked, keys, "t", "c", features, known_then=known_then).add_all(blocks).result()
+
+    found = search(blocks(rows, sizes))
+
+    own = [FeatureRow(part(row.keys, keys), row.event, row.created, row.values) for row in rows]
+    got = list(zip(found["id"].to_pylist(), found["x"].to_pylist(), strict=True))
+    assert len(got) == len(questions)
+    for (key, when), values in zip(questions, got, strict=True):
+        right = known(own, part(key, keys), when, ttl=ttl or 0, created_by_then=known_then)
+        assert values in {each or (None, None) for each in right}
+    assert found.equals(search([table_of(rows[::-1])]))
+
+
+def part(keys: Keys, names: Sequence[str]) -> Keys:
+    """The keys of those names."""
+    return tuple(value for name, value in zip(("a", "b"), keys, strict=True) if name in names)
+
+
+@SEARCHES
+@given(rows=ROWS, sizes=SIZES, keys=BY)
+def test_the_newest_rows_of_blocks_are_the_plain_loops(rows: list[FeatureRow], sizes: list[int], keys: tuple[str, ...]) -> None:
+    newest = SCHEMA.empty_table()
+    for block in blocks(rows, sizes):
+        newest = _newest(pa.concat_tables([newest, block]), list(keys), ["id", "x"], "t", "c")
+
+    right = latest([FeatureRow(part(row.keys, keys), row.event, row.created, row.values) for row in rows], -3, 12)
+    got = {
+        tuple(row[name] for name in keys): (row["t"], (row["id"], row["x"]))
+        for row in newest.set_column(2, "t", newest["t"].cast(pa.int64())).to_pylist()
+    }
+    assert newest.num_rows == len(got)
+    assert got.keys() == right.keys()
+    assert all(got[key] in right[key] for key in got)
+    decided = [*keys, "t", "c", "id", "x"]
+    whole = _newest(table_of(rows[::-1]), list(keys), ["id", "x"], "t", "c")
+    assert sorted(map(repr, whole.select(decided).to_pylist())) == sorted(map(repr, newest.select(decided).to_pylist()))
