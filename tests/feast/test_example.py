@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import uuid
@@ -160,8 +161,11 @@ def test_a_folder_with_something_in_it_is_not_written_to(tmp_path: Path, capsys:
 @pytest.mark.slow
 def test_the_whole_example_runs_in_its_time_and_leaves_its_results(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "feature_repo.example", str(tmp_path)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert run.returncode == 0, run.stdout + run.stderr
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 120  # seconds of CPU: two minutes on one core
     assert run.stdout.count("No changes to registry") == run.stdout.count("No changes to infrastructure") == 2
     assert (tmp_path / "flights.png").stat().st_size < 100_000
     assert (tmp_path / "late.onnx").stat().st_size > 1_000_000
