@@ -6,8 +6,9 @@ import datetime as dt
 from typing import Any
 
 from feast import FeatureStore, FeatureView
+from feast.data_source import DataSource
 
-from lakehouse_connectors.feast.feature_reads import lake_source
+from lakehouse_connectors.feast.source import lake_source
 from tests.feast.lines import DRIVER, number, plain
 from tests.feast.worlds import SourceOf, World
 
@@ -30,9 +31,16 @@ def online(world: World, features: list[str], **keys: list[Any]) -> dict[str, li
     return answer
 
 
+def source_of_view(world: World, view: str) -> DataSource:
+    """Where a view's rows lie."""
+    source = world.store.get_feature_view(view).batch_source
+    assert source is not None
+    return source
+
+
 def newest(world: World, view: str, columns: list[str], start: dt.datetime, end: dt.datetime) -> dict[Any, tuple[Any, ...]]:
     """What a materialization of ``view`` reads: for each driver the values of ``columns``."""
-    source = lake_source(world.store.get_feature_view(view))
+    source = lake_source(world.store.get_feature_view(view).batch_source, "a view")
     read = world.store._get_provider().offline_store.pull_latest_from_table_or_query
     job = read(
         world.store.config, source, ["driver"], columns, source.timestamp_field, source.created_timestamp_column, start, end

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from lakehouse_connectors.feast.asof import Asked, AsOf
 from lakehouse_connectors.feast.key_codes import KeyCodes
-from lakehouse_connectors.feast.latest import _newest
-from lakehouse_connectors.feast.newest import ticks
+from lakehouse_connectors.feast.newest import newest_of_each_key, ticks
 from tests.feast.oracle import FeatureRow, Keys, known, latest
 
 pytestmark = pytest.mark.xdist_group("feast-oracle")
@@ -96,7 +95,7 @@ def part(keys: Keys, names: Sequence[str]) -> Keys:
 def test_the_newest_rows_of_blocks_are_the_plain_loops(rows: list[FeatureRow], sizes: list[int], keys: tuple[str, ...]) -> None:
     newest = SCHEMA.empty_table()
     for block in blocks(rows, sizes):
-        newest = _newest(pa.concat_tables([newest, block]), list(keys), ["id", "x"], "t", "c")
+        newest = newest_of_each_key(pa.concat_tables([newest, block]), list(keys), ["id", "x"], "t", "c")
 
     right = latest([FeatureRow(part(row.keys, keys), row.event, row.created, row.values) for row in rows], -3, 12)
     got = {
@@ -107,5 +106,5 @@ def test_the_newest_rows_of_blocks_are_the_plain_loops(rows: list[FeatureRow], s
     assert got.keys() == right.keys()
     assert all(got[key] in right[key] for key in got)
     decided = [*keys, "t", "c", "id", "x"]
-    whole = _newest(table_of(rows[::-1]), list(keys), ["id", "x"], "t", "c")
+    whole = newest_of_each_key(table_of(rows[::-1]), list(keys), ["id", "x"], "t", "c")
     assert sorted(map(repr, whole.select(decided).to_pylist())) == sorted(map(repr, newest.select(decided).to_pylist()))

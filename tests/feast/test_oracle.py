@@ -16,7 +16,7 @@ from feast.types import Float64, Int64
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from lakehouse_connectors.feast.feature_reads import lake_source
+from lakehouse_connectors.feast.source import lake_source
 from tests.feast.oracle import FeatureRow, Values, known, latest
 from tests.feast.worlds import Kind, SourceOf, World, made
 
@@ -198,7 +198,7 @@ def test_what_is_materialized_of_a_random_table_is_what_a_plain_loop_finds(
         BASE + minute * MINUTE for minute in sorted(data.draw(st.tuples(st.integers(0, 5), st.integers(0, 5)), label="range"))
     )
     write(world, place, rows, data.draw(st.integers(0, len(rows)), label="cut"))
-    source = lake_source(world.store.get_feature_view("by_a"))
+    source = lake_source(world.store.get_feature_view("by_a").batch_source, "a view")
 
     answer = (
         world.store._get_provider()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -48,15 +49,14 @@ def entity_rows(entity_df: pd.DataFrame | pa.Table | str, lake: Lake) -> EntityR
         query = lake.sql(entity_df)
         timestamp = _timestamp(query.schema)
         return EntityRows(query.schema.names, timestamp, cache(lambda: _normal(query.to_arrow(), timestamp)))
-    if isinstance(entity_df, pd.DataFrame):
-        entity_df = _of_pandas(entity_df)
-    if not isinstance(entity_df, pa.Table):
-        raise Config(f"entity_df is {type(entity_df).__name__}; give a pandas DataFrame, an Arrow table or the text of a SELECT")
-    twice = {name for name in entity_df.column_names if entity_df.column_names.count(name) > 1}
+    given: Any = _of_pandas(entity_df) if isinstance(entity_df, pd.DataFrame) else entity_df
+    if not isinstance(given, pa.Table):
+        raise Config(f"entity_df is {type(given).__name__}; give a pandas DataFrame, an Arrow table or the text of a SELECT")
+    twice = {name for name in given.column_names if given.column_names.count(name) > 1}
     if twice:
         raise Config(f"entity_df has the column {', '.join(sorted(twice))} twice")
-    timestamp = _timestamp(entity_df.schema)
-    table = _normal(entity_df, timestamp)
+    timestamp = _timestamp(given.schema)
+    table = _normal(given, timestamp)
     return EntityRows(table.column_names, timestamp, lambda: table)
 
 

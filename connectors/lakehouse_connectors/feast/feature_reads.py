@@ -16,10 +16,10 @@ from feast.utils import _get_requested_feature_views_to_features_dict
 
 from lakehouse.errors import Config, Unsupported
 from lakehouse.scan import Scan
-from lakehouse_connectors.feast.source import LakeSource
+from lakehouse_connectors.feast.source import LakeSource, lake_source
 from lakehouse_connectors.feast.times import within, within_days
 
-__all__ = ["FeatureRead", "feature_reads", "lake_source", "scan_within"]
+__all__ = ["FeatureRead", "feature_reads", "scan_within"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +103,8 @@ def scan_within(
     return scan.narrowed(columns, bounds)
 
 
-def lake_source(view: FeatureView) -> LakeSource:
-    """The source that ``view`` reads and writes. Raises `Config` where it is none of ours."""
-    source = view.batch_source
-    if not isinstance(source, LakeSource):
-        raise Config(
-            f"feature view {view.name}: its batch source is {type(source).__name__}; this offline store reads LakeSource"
-        )
-    return source
-
-
 def _read(view: FeatureView, features: list[str], full_feature_names: bool) -> FeatureRead:
-    source, name = lake_source(view), view.projection.name_to_use()
+    source, name = lake_source(view.batch_source, f"feature view {view.name}"), view.projection.name_to_use()
     if isinstance(view, BatchFeatureView) and view.feature_transformation is not None:
         raise Unsupported(
             f"feature view {view.name}: its transformation is run by Feast's compute engines, not when training sets are made; "

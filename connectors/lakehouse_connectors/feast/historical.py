@@ -18,13 +18,12 @@ from feast.repo_config import RepoConfig
 from feast.utils import compute_non_entity_date_range
 
 from lakehouse.errors import Config
-from lakehouse.memory import memory_of
 from lakehouse_connectors.feast.asof import Asked, AsOf
 from lakehouse_connectors.feast.entity_rows import EntityRows, dated_rows, entity_rows
 from lakehouse_connectors.feast.feature_reads import FeatureRead, feature_reads
 from lakehouse_connectors.feast.job import LakeRetrievalJob
 from lakehouse_connectors.feast.key_codes import KeyCodes, common_type
-from lakehouse_connectors.feast.lake import lake_of
+from lakehouse_connectors.feast.lake import block_bytes, lake_of
 from lakehouse_connectors.feast.newest import Ticks, blocks, common_unit, ticks
 
 __all__ = ["historical_features"]
@@ -83,7 +82,7 @@ def _refuse(rows: EntityRows, reads: Sequence[FeatureRead], on_demand: Sequence[
 
 
 def _metadata(rows: EntityRows, feature_refs: Sequence[str]) -> RetrievalMetadata:
-    range_ = pc.min_max(rows.read().column(rows.timestamp)).as_py()
+    range_ = pc.call_function("min_max", [rows.read().column(rows.timestamp)]).as_py()
     return RetrievalMetadata(
         features=list(feature_refs), keys=rows.keys, min_event_timestamp=range_["min"], max_event_timestamp=range_["max"]
     )
@@ -128,7 +127,7 @@ def _join(
     asked = Asked(KeyCodes(keys, types, table.num_rows), moments, unit, read.ttl, compared)
     schema = pa.schema([scan.schema.field(name) for name in features])
     join = AsOf(asked, [key.column for key in read.keys], read.timestamp, read.created, schema, known_then=known_then)
-    join.add_all(blocks(scan, memory_of(config.offline_store.memory) // 4))
+    join.add_all(blocks(scan, block_bytes(config)))
     return join.result(), join.ambiguous
 
 

@@ -33,7 +33,7 @@ class KeyCodes:
         """
         self._types = list(types.items())
         as_compared = [_cast(*each) for each in zip(columns, self._types, strict=True)]
-        self._values = [pc.drop_null(pc.unique(column)) for column in as_compared]
+        self._values = [column.unique().drop_null() for column in as_compared]
         self._pairs: list[I64] = []
         codes: I64 = np.zeros(rows, np.int64)
         for position, column in enumerate(as_compared):
@@ -111,7 +111,7 @@ def _cast(column: pa.ChunkedArray, key: tuple[str, pa.DataType]) -> pa.ChunkedAr
 
 
 def _index(column: pa.ChunkedArray, values: pa.Array) -> I64:
-    found: Any = pc.index_in(column, values, skip_nulls=True).fill_null(NO_CODE)
+    found: Any = pc.call_function("index_in", [column], pc.SetLookupOptions(values, skip_nulls=True)).fill_null(NO_CODE)
     return np.asarray(found.to_numpy(), np.int64)
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from feast.repo_config import RepoConfig
 
 from lakehouse.errors import Config
 from lakehouse.lake import Lake
+from lakehouse.memory import memory_of
 
-__all__ = ["lake_of"]
+if TYPE_CHECKING:
+    from lakehouse_connectors.feast.offline_store import LakeOfflineStoreConfig
+
+__all__ = ["block_bytes", "lake_of"]
 
 
 def lake_of(config: RepoConfig) -> Lake:
@@ -18,6 +23,21 @@ def lake_of(config: RepoConfig) -> Lake:
     Where feature_store.yaml says nothing: ``lake.toml`` beside it, else the one that applies to the working directory
     (`lakehouse.Lake.from_config`). Raises `Config` where that is not there or cannot be read, or the offline store is another.
     """
+    store = _store(config)
+    repository = config.repo_path or Path()
+    if store.lake_config is not None:
+        place = store.lake_config
+        return Lake.from_config(place if ":" in place else repository / place)
+    beside = repository / "lake.toml"
+    return Lake.from_config(beside if beside.is_file() else None)
+
+
+def block_bytes(config: RepoConfig) -> int:
+    """How many bytes of rows are looked at at once: a quarter of ``offline_store.memory``, since sorting takes more than rows do."""
+    return memory_of(_store(config).memory) // 4
+
+
+def _store(config: RepoConfig) -> LakeOfflineStoreConfig:
     from lakehouse_connectors.feast.offline_store import LakeOfflineStoreConfig
 
     store = config.offline_store
@@ -26,9 +46,4 @@ def lake_of(config: RepoConfig) -> Lake:
             f"a LakeSource is read by offline_store.type: lakehouse_connectors.feast.LakeOfflineStore; "
             f"feature_store.yaml has {getattr(store, 'type', type(store).__name__)}"
         )
-    repository = config.repo_path or Path()
-    if store.lake_config is not None:
-        place = store.lake_config
-        return Lake.from_config(place if ":" in place else repository / place)
-    beside = repository / "lake.toml"
-    return Lake.from_config(beside if beside.is_file() else None)
+    return store

@@ -17,9 +17,22 @@ import pyarrow.types as t
 from numpy.typing import NDArray
 
 from lakehouse.lrh1 import row_words
+from lakehouse_connectors.feast.key_codes import KeyCodes, common_type
 from lakehouse_connectors.feast.times import instants
 
-__all__ = ["FAR", "NEVER", "Sorted", "Ticks", "blocks", "by_key_and_time", "common_unit", "rescaled", "ticks", "words_of"]
+__all__ = [
+    "FAR",
+    "NEVER",
+    "Sorted",
+    "Ticks",
+    "blocks",
+    "by_key_and_time",
+    "common_unit",
+    "newest_of_each_key",
+    "rescaled",
+    "ticks",
+    "words_of",
+]
 
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
@@ -96,6 +109,24 @@ def by_key_and_time(table: pa.Table, rows: I64, code: I64, event: I64, created: 
     again = np.lexsort((own, created[tied], event[tied], code[tied]))
     rows[tied], words[tied] = rows[tied][again], own[again]
     return Sorted(rows, code, event, created, words, ambiguous=bool((words[1:] != words[:-1])[equal].any()))
+
+
+def newest_of_each_key(
+    table: pa.Table, join_keys: Sequence[str], features: Sequence[str], timestamp: str, created: str | None
+) -> pa.Table:
+    """Of each key the newest row, in the order of ``table``; rows with a NULL among their keys, or without a time, are of nobody.
+
+    No ``join_keys``: the newest row of all. Raises `Config` for times that are none, `Unsupported` for a type that is no key's.
+    """
+    keys = [table.column(name) for name in join_keys]
+    types = {name: common_type(key.type, key.type, f"key {name!r}") for name, key in zip(join_keys, keys, strict=True)}
+    codes = KeyCodes(keys, types, table.num_rows).codes
+    unit = common_unit(table.schema.field(name) for name in (timestamp, created) if name)
+    event, known = ticks(table, timestamp, unit), ticks(table, created, unit)
+    rows = np.flatnonzero((codes >= 0) & event.valid)
+    found = by_key_and_time(table, rows, codes[rows], event.values[rows], known.values[rows], features)
+    last = np.append(found.code[1:] != found.code[:-1], True)[: len(rows)]
+    return table.take(pa.array(np.sort(found.rows[last])))
 
 
 def words_of(table: pa.Table, rows: I64, features: Sequence[str]) -> U64:

@@ -17,7 +17,11 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from pydantic import StrictStr
 
-from lakehouse_connectors.feast import historical, latest, writing
+from lakehouse_connectors.feast import historical, writing
+from lakehouse_connectors.feast.job import LakeRetrievalJob
+from lakehouse_connectors.feast.pull import Pull
+from lakehouse_connectors.feast.saved_dataset import SavedRows
+from lakehouse_connectors.feast.source import lake_source
 
 __all__ = ["LakeOfflineStore", "LakeOfflineStoreConfig"]
 
@@ -77,11 +81,12 @@ class LakeOfflineStore(OfflineStore):
         start_date: datetime,
         end_date: datetime,
     ) -> RetrievalJob:
-        """See `latest.latest_rows`."""
-        return latest.latest_rows(
-            config, data_source, join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column,
-            (start_date, end_date),
+        """See `Pull.newest_rows`."""
+        pull = Pull(
+            config, lake_source(data_source, data_source.name), join_key_columns, feature_name_columns, timestamp_field,
+            created_timestamp_column or None, start_date, end_date,
         )  # fmt: skip
+        return LakeRetrievalJob(config, pull.newest_rows)
 
     @staticmethod
     def pull_all_from_table_or_query(
@@ -94,11 +99,14 @@ class LakeOfflineStore(OfflineStore):
         start_date: datetime | None = None,
         end_date: datetime | None = None,
     ) -> RetrievalJob:
-        """See `latest.all_rows`."""
-        return latest.all_rows(
-            config, data_source, join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column,
-            (start_date, end_date),
+        """See `Pull.all_rows`; what was saved comes back as it is."""
+        source = lake_source(data_source, data_source.name)
+        saved = isinstance(source, SavedRows)  # Feast asks for a saved dataset's times by a name of its own
+        pull = Pull(
+            config, source, join_key_columns, feature_name_columns, source.timestamp_field if saved else timestamp_field,
+            created_timestamp_column or None, start_date, end_date,
         )  # fmt: skip
+        return LakeRetrievalJob(config, pull.saved_rows if saved else pull.all_rows)
 
     @staticmethod
     def write_logged_features(

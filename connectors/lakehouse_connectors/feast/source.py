@@ -17,7 +17,7 @@ from lakehouse.scan import Scan
 from lakehouse_connectors.feast.lake import lake_of
 from lakehouse_connectors.feast.value_types import type_name, value_type
 
-__all__ = ["LakeSource"]
+__all__ = ["LakeSource", "lake_source"]
 
 
 class LakeSource(DataSource):
@@ -149,6 +149,13 @@ class LakeSource(DataSource):
     def get_table_query_string(self) -> str:
         """Its name in SQL: ``entity_df`` may be a query over datasets."""
         return f'"{self.dataset}"'
+
+
+def lake_source(source: DataSource | None, whose: str) -> LakeSource:
+    """``source``, that of ``whose``. Raises `Config` where it is none of ours."""
+    if not isinstance(source, LakeSource):
+        raise Config(f"{whose}: its source is {type(source).__name__}; this offline store reads and writes LakeSource")
+    return source
 
 
 def _instant(name: str, as_of: datetime | str) -> str:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from feast.errors import SavedDatasetLocationAlreadyExists
 
 from lakehouse.errors import Config, Conflict, NotFound, Unsupported
-from lakehouse_connectors.feast.feature_reads import lake_source
 from lakehouse_connectors.feast.lake import lake_of
 from lakehouse_connectors.feast.logging_destination import LakeLoggingDestination
 from lakehouse_connectors.feast.saved_dataset import SavedDatasetLakeStorage
+from lakehouse_connectors.feast.source import lake_source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,7 +46,10 @@ def append_features(
     ``FeatureStore.push`` brings them. Raises `ValueError` for other columns, as Feast's own stores do, `Unsupported` for a source
     that is pinned to a point of history, `Config` for a value that the dataset cannot hold, and else as `Dataset.append`.
     """
-    where, source = f"feature view {feature_view.name}", lake_source(feature_view)
+    where, source = (
+        f"feature view {feature_view.name}",
+        lake_source(feature_view.batch_source, f"feature view {feature_view.name}"),
+    )
     if source.pinned:
         raise Unsupported(
             f"{where}: its source {source!r} reads one point of the dataset's history, to which nothing can be added; push to a "

@@ -1,0 +1,81 @@
+"""The rows of a dataset within a range of times: all of them, or of each key the newest, which is what is materialized."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import reduce
+from operator import and_
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from feast.repo_config import RepoConfig
+
+from lakehouse.scan import Scan
+from lakehouse_connectors.feast.feature_reads import scan_within
+from lakehouse_connectors.feast.lake import block_bytes
+from lakehouse_connectors.feast.materialized import as_materialized
+from lakehouse_connectors.feast.newest import blocks, newest_of_each_key
+from lakehouse_connectors.feast.source import LakeSource
+from lakehouse_connectors.feast.times import instants, microseconds
+
+__all__ = ["Pull"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """What Feast pulls from ``source``: ``join_keys`` and ``features`` (none: all other columns), with the times of the rows.
+
+    The range is from ``start`` to ``end``, both included; None is no bound. Times are given as instants; a row that does not say
+    when it was created was so at its event time, for Feast has no word for not knowing. What the dataset lacks is said when rows
+    are asked for.
+    """
+
+    config: RepoConfig
+    source: LakeSource
+    join_keys: Sequence[str]
+    features: Sequence[str]
+    timestamp: str
+    created: str | None
+    start: datetime | None
+    end: datetime | None
+
+    def all_rows(self) -> pa.Table:
+        """All rows of the range but those without a key, which are of nobody; under Feast's dummy key where no key is asked."""
+        scan = self._scan()
+        if self.join_keys:
+            scan = scan.narrowed(None, reduce(and_, (~pc.field(name).is_null() for name in self.join_keys)))
+        return as_materialized(self._with_instants(scan.to_arrow()), self.join_keys)
+
+    def saved_rows(self) -> pa.Table:
+        """All rows of the range as they were saved (see `SavedRows`)."""
+        return self._with_instants(self._scan().to_arrow())
+
+    def newest_rows(self) -> pa.Table:
+        """Of each key the newest row of the range (see `newest`), in a memory bounded by the keys; else as `all_rows`."""
+        scan = self._scan()
+        features = self.features or [name for name in scan.schema.names if name not in (*self.join_keys, *self._times)]
+        found = scan.schema.empty_table()
+        for block in blocks(scan, block_bytes(self.config)):
+            both = pa.concat_tables([found, block])
+            found = newest_of_each_key(both, self.join_keys, features, self.timestamp, self.created)
+        return as_materialized(self._with_instants(found), self.join_keys)
+
+    @property
+    def _times(self) -> list[str]:
+        return [self.timestamp, *([self.created] if self.created else [])]
+
+    def _scan(self) -> Scan:
+        columns = [*self.join_keys, *self.features, *self._times] if self.features else None
+        start, end = (None if date is None else microseconds(date) for date in (self.start, self.end))
+        return scan_within(self.source, self.config, columns, self.timestamp, start, end)
+
+    def _with_instants(self, table: pa.Table) -> pa.Table:
+        times = instants(table.column(self.timestamp), self.timestamp)
+        table = table.set_column(table.schema.get_field_index(self.timestamp), self.timestamp, times)
+        if not self.created:
+            return table
+        known = instants(table.column(self.created), self.created)
+        known = pc.call_function("coalesce", [known, times.cast(known.type, safe=False)])
+        return table.set_column(table.schema.get_field_index(self.created), self.created, known)
