@@ -33,7 +33,7 @@ def lake_of(config: RepoConfig) -> Lake:
 
 
 def block_bytes(config: RepoConfig) -> int:
-    """How many bytes of rows are looked at at once: a quarter of ``offline_store.memory``, since sorting takes more than rows do."""
+    """How many bytes of rows are looked at at once: a quarter of ``offline_store.memory``, since to sort them takes more."""
     return memory_of(_store(config).memory) // 4
 
 
