@@ -102,6 +102,44 @@ def test_dates_of_several_views_ask_for_each_key_and_time_of_any(lines_world: Wo
     assert found == [(1, at("09:00"), 1, 4.5), (3, at("09:00"), 8, None), (9, at("09:00"), 2, None)]
 
 
+def test_dates_of_views_of_other_keys_leave_null_the_keys_that_a_row_has_not(lines_world: WorldOf) -> None:
+    answer = lines_world("delta").historical(
+        None, ["pairs:fare", "narrow:rating", "fuel:price"], start_date=at("07:00"), end_date=at("09:00")
+    )
+
+    columns = [answer[name].to_pylist() for name in ("event_timestamp", "driver", "city", "fare", "rating", "price")]
+    assert sorted(zip(*columns, strict=True), key=repr) == sorted(
+        [
+            (at("08:00"), None, None, None, None, 1.5),
+            (at("09:00"), 1, None, None, 4.5, 1.5),
+            (at("09:00"), 1, "Ulm", 11.0, 4.5, 1.5),
+            (at("09:00"), 2, "Ulm", 21.0, None, 1.5),
+        ],
+        key=repr,
+    )
+
+
+def test_dates_of_views_whose_times_differ_in_unit_are_instants_of_both(tmp_path: Path) -> None:
+    def table(times: pa.Array, name: str) -> pa.Table:
+        return pa.table({"driver": [1] * len(times), "event_timestamp": times, name: [0.5] * len(times)})
+
+    nine = int(at("09:00").timestamp()) * 10**9
+    tables = {
+        "fine": table(pa.array([nine, nine + 1], pa.timestamp("ns", "UTC")), "a"),
+        "naive": table(pa.array([at("09:00").replace(tzinfo=None)], pa.timestamp("us")), "b"),
+        "days": table(pa.array([dt.date(2024, 5, 1)]), "c"),
+    }
+    world = made(tmp_path, "parquet", tables, lambda source: [DRIVER, *(
+        FeatureView(name=name, entities=[DRIVER], schema=[number(feature)], source=source(name))
+        for name, feature in (("fine", "a"), ("naive", "b"), ("days", "c"))
+    )])  # fmt: skip
+
+    answer = world.historical(None, ["fine:a", "naive:b", "days:c"], start_date=at("00:00"), end_date=TEN)
+    times = answer["event_timestamp"].cast(pa.timestamp("ns", "UTC")).cast(pa.int64()).to_pylist()
+    assert times == [int(at("00:00").timestamp()) * 10**9, nine, nine + 1]
+    assert [answer[name].to_pylist() for name in "abc"] == [[None, 0.5, 0.5], [None, 0.5, 0.5], [0.5, 0.5, 0.5]]
+
+
 def test_dates_between_which_there_is_nothing_give_no_rows(lines_world: WorldOf) -> None:
     answer = lines_world("iceberg").historical(None, ["stats:conv"], start_date=at("02:00"), end_date=at("03:00"))
 
