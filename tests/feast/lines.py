@@ -49,6 +49,8 @@ STATS = rows(
     (5, at("01:00"), at("01:05"), 5.0, 5),
     (6, at("08:00"), at("08:05"), 6.0, 6),
     (7, at("10:00") + MICROSECOND, at("10:05"), 7.0, 7),
+    (8, at("11:00"), at("12:50"), 1.0, 1),
+    (8, at("11:30"), at("11:40"), 2.0, 2),
     (9, at("08:00"), at("08:10"), 1.0, 1),
     (9, at("09:00"), at("11:00"), 2.0, 2),
     (9, at("09:30"), None, 3.0, 3),
@@ -333,6 +335,11 @@ LINES: tuple[Line, ...] = (
     Line(
         "what was not known at the time is left out when created times are asked for",
         drivers((9, TEN), (9, at("11:00")), (9, at("08:05"))), ["stats:conv"], {"conv": [1.0, 2.0, None]},
+        {"filter_by_created_timestamp": True},
+    ),
+    Line(
+        "of what was known at the time the newest event counts, and not what was made last",
+        drivers((8, at("13:00")), (8, at("12:50")), (8, at("11:39"))), ["stats:conv"], {"conv": [2.0, 2.0, None]},
         {"filter_by_created_timestamp": True},
     ),
     Line(
