@@ -179,6 +179,32 @@ def test_online_equals_offline_where_feast_reads_the_whole_history_itself(tmp_pa
     assert online(world, ["kinds:whole"], driver=[1, 2])["whole"] == [2**53 + 1, -(2**63)]
 
 
+@pytest.mark.parametrize("pull_latest", [True, False])
+def test_no_created_time_loses_against_one_before_the_event_as_forecasts_have(tmp_path: Path, pull_latest: bool) -> None:
+    types = {name: STATS.schema.field(name).type for name in STATS.column_names}
+    table = rows(
+        types, (1, TEN, None, 1.0, 1), (1, TEN, at("09:00"), 2.0, 2), (2, TEN, at("09:00"), 2.0, 2), (2, TEN, None, 1.0, 1)
+    )
+    settings = {"materialization": {"pull_latest_features": pull_latest}}
+    world = made(tmp_path, "delta", {"stats": table}, conv_view(created_timestamp_column="created"), settings=settings)
+    world.store.materialize(at("00:00"), TEN)
+
+    assert world.historical(frame(driver=[1, 2], t=[TEN, TEN]), ["stats:conv"])["conv"].to_pylist() == [2.0, 2.0]
+    assert online(world, ["stats:conv"], driver=[1, 2])["conv"] == [2.0, 2.0]
+
+
+@pytest.mark.parametrize("kind", LAKE_KINDS)
+@pytest.mark.parametrize("pull_latest", [True, False])
+def test_a_range_or_a_table_without_rows_brings_nothing_online(tmp_path: Path, kind: Kind, pull_latest: bool) -> None:
+    settings = {"materialization": {"pull_latest_features": pull_latest}}
+    world = made(tmp_path, kind, {"stats": STATS}, conv_view(created_timestamp_column="created"), settings=settings)
+    world.store.materialize(at("02:00"), at("03:00"))
+    world.lake["stats"].overwrite(STATS.slice(0, 0))
+    world.store.materialize(at("00:00"), at("23:00"))
+
+    assert online(world, ["stats:conv"], driver=[1, 2])["conv"] == [None, None]
+
+
 @pytest.mark.parametrize("kind", LAKE_KINDS)
 def test_a_later_materialization_reads_on_from_the_last(tmp_path: Path, kind: Kind) -> None:
     today = dt.datetime.now(UTC).replace(microsecond=0)

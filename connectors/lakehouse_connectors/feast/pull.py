@@ -28,8 +28,8 @@ class Pull:
     """What Feast pulls from ``source``: ``join_keys`` and ``features`` (none: all other columns), with the times of the rows.
 
     The range is from ``start`` to ``end``, both included; None is no bound. Times are given as instants; a row that does not say
-    when it was created was so at its event time, for Feast has no word for not knowing. What the dataset lacks is said when rows
-    are asked for.
+    when it was created was so in 1970, before all others, for Feast has no word for not knowing. What the dataset lacks is said
+    when rows are asked for.
     """
 
     config: RepoConfig
@@ -77,5 +77,5 @@ class Pull:
         if not self.created:
             return table
         known = instants(table.column(self.created), self.created)
-        known = pc.call_function("coalesce", [known, times.cast(known.type, safe=False)])
+        known = known.fill_null(pa.scalar(0, known.type))
         return table.set_column(table.schema.get_field_index(self.created), self.created, known)
