@@ -34,19 +34,33 @@ SIZES = st.lists(st.integers(0, 4), max_size=15)
 BY = st.sampled_from([("a", "b"), ("b",), ()])
 
 
-def table_of(rows: Sequence[FeatureRow]) -> pa.Table:
-    """The rows as Arrow, times in microseconds."""
-    values = [dict(zip(SCHEMA.names, (*row.keys, row.event, row.created, *row.values), strict=True)) for row in rows]
-    return pa.Table.from_pylist(values, schema=SCHEMA)
+UNIT = st.sampled_from(["us", "us", "ns"])
 
 
-def blocks(rows: Sequence[FeatureRow], sizes: Sequence[int]) -> list[pa.Table]:
+def table_of(rows: Sequence[FeatureRow], event: str = "us", created: str = "us") -> pa.Table:
+    """The rows as Arrow, their times, nanoseconds, in columns of those units."""
+    schema = SCHEMA.set(2, pa.field("t", pa.timestamp(event, "UTC"))).set(3, pa.field("c", pa.timestamp(created, "UTC")))
+    values = [(*row.keys, held(row.event, event), held(row.created, created), *row.values) for row in rows]
+    return pa.Table.from_pylist([dict(zip(SCHEMA.names, row, strict=True)) for row in values], schema=schema)
+
+
+def held(nanoseconds: int | None, unit: str) -> int | None:
+    """A time as a column of that unit holds it."""
+    return nanoseconds if nanoseconds is None or unit == "ns" else nanoseconds // 1000
+
+
+def nanoseconds(microseconds: int | None, unit: str, jitter: int) -> int | None:
+    """A time; one that a column of nanoseconds holds may be one more or less than a whole microsecond."""
+    return None if microseconds is None else microseconds * 1000 + (jitter % 3 - 1 if unit == "ns" else 0)
+
+
+def blocks(rows: Sequence[FeatureRow], sizes: Sequence[int], *units: str) -> list[pa.Table]:
     """The rows cut into blocks of those sizes, and one of what is left."""
     cut, at = [], 0
     for size in sizes:
-        cut.append(table_of(rows[at : at + size]))
+        cut.append(table_of(rows[at : at + size], *units))
         at += size
-    return [*cut, table_of(rows[at:])]
+    return [*cut, table_of(rows[at:], *units)]
 
 
 @SEARCHES
@@ -57,6 +71,7 @@ def blocks(rows: Sequence[FeatureRow], sizes: Sequence[int]) -> list[pa.Table]:
     known_then=st.booleans(),
     keys=BY,
     sizes=SIZES,
+    units=st.tuples(UNIT, UNIT, UNIT),
 )
 def test_a_search_of_blocks_is_what_a_plain_loop_finds(
     rows: list[FeatureRow],
@@ -65,10 +80,16 @@ def test_a_search_of_blocks_is_what_a_plain_loop_finds(
     known_then: bool,
     keys: tuple[str, ...],
     sizes: list[int],
+    units: tuple[str, str, str],
 ) -> None:
-    asked_rows = table_of([FeatureRow(own, when, None, (0, None)) for own, when in questions])
-    columns = [asked_rows[name] for name in keys]
-    codes = KeyCodes(columns, {name: SCHEMA.field(name).type for name in keys}, len(questions))
+    event, created, asked_unit = units
+    rows = [
+        FeatureRow(row.keys, nanoseconds(row.event, event, number), nanoseconds(row.created, created, number // 3), row.values)
+        for number, row in enumerate(rows)
+    ]
+    questions = [(own, nanoseconds(when, asked_unit, number)) for number, (own, when) in enumerate(questions)]
+    asked_rows = table_of([FeatureRow(own, when, None, (0, None)) for own, when in questions], asked_unit)
+    codes = KeyCodes([asked_rows[name] for name in keys], {name: SCHEMA.field(name).type for name in keys}, len(questions))
     lifetime = None if ttl is None else dt.timedelta(microseconds=ttl)
     features = pa.schema([SCHEMA.field("id"), SCHEMA.field("x")])
     asked = Asked(codes, ticks(asked_rows, "t"), lifetime)
@@ -76,15 +97,15 @@ def test_a_search_of_blocks_is_what_a_plain_loop_finds(
     def search(blocks: list[pa.Table]) -> pa.Table:
         return AsOf(asked, keys, "t", "c", features, known_then=known_then).add_all(blocks).result()
 
-    found = search(blocks(rows, sizes))
+    found = search(blocks(rows, sizes, event, created))
 
     own = [FeatureRow(part(row.keys, keys), row.event, row.created, row.values) for row in rows]
     got = list(zip(found["id"].to_pylist(), found["x"].to_pylist(), strict=True))
     assert len(got) == len(questions)
     for (key, when), values in zip(questions, got, strict=True):
-        right = known(own, part(key, keys), when, ttl=ttl or 0, created_by_then=known_then)
+        right = known(own, part(key, keys), when, ttl=(ttl or 0) * 1000, created_by_then=known_then)
         assert values in {each or (None, None) for each in right}
-    assert found.equals(search([table_of(rows[::-1])]))
+    assert found.equals(search([table_of(rows[::-1], event, created)]))
 
 
 def part(keys: Keys, names: Sequence[str]) -> Keys:
@@ -95,13 +116,14 @@ def part(keys: Keys, names: Sequence[str]) -> Keys:
 @SEARCHES
 @given(rows=ROWS, sizes=SIZES, keys=BY)
 def test_the_newest_rows_of_blocks_are_the_plain_loops(rows: list[FeatureRow], sizes: list[int], keys: tuple[str, ...]) -> None:
+    rows = [FeatureRow(row.keys, nanoseconds(row.event, "us", 0), nanoseconds(row.created, "us", 0), row.values) for row in rows]
     newest = SCHEMA.empty_table()
     for block in blocks(rows, sizes):
         newest = newest_of_each_key(pa.concat_tables([newest, block]), list(keys), ["id", "x"], "t", "c")
 
-    right = latest([FeatureRow(part(row.keys, keys), row.event, row.created, row.values) for row in rows], 0, 3)
+    right = latest([FeatureRow(part(row.keys, keys), row.event, row.created, row.values) for row in rows], 0, 3000)
     got = {
-        tuple(row[name] for name in keys): (row["t"], (row["id"], row["x"]))
+        tuple(row[name] for name in keys): (row["t"] * 1000, (row["id"], row["x"]))
         for row in newest.set_column(2, "t", newest["t"].cast(pa.int64())).to_pylist()
     }
     assert newest.num_rows == len(got)
