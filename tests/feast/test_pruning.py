@@ -108,9 +108,11 @@ def test_the_partition_of_days_gets_the_same_bounds(tmp_path: Path, kind: Kind) 
 
 @pytest.mark.parametrize("stated", [pa.date32(), pa.string()], ids=["days", "text"])
 def test_a_partition_of_days_may_be_text_and_decides_without_times(tmp_path: Path, stated: pa.DataType) -> None:
-    """The partition of day 2 holds a row of day 3, which a query of day 3 alone does not look for."""
+    """The partition of day 9 holds a row of day 3, which a query of day 3 does not look for: days may be of any zone, so those of
+    day 2 and day 4 count too, but not more.
+    """
     table = pa.concat_tables([day(number) for number in (1, 3)])
-    misplaced = day(3).set_column(2, "day", pa.array([dt.date(2024, 5, 2)])).set_column(3, "conv", pa.array([9.0]))
+    misplaced = day(3).set_column(2, "day", pa.array([dt.date(2024, 5, 9)])).set_column(3, "conv", pa.array([9.0]))
     table = pa.concat_tables([table, misplaced])
     table = table.set_column(2, "day", table["day"].cast(stated))
     view = conv_view(dt.timedelta(hours=1), date_partition_column="day")
@@ -118,3 +120,14 @@ def test_a_partition_of_days_may_be_text_and_decides_without_times(tmp_path: Pat
 
     assert world.historical(drivers((1, at("08:30", 3))), ["stats:conv"])["conv"].to_pylist() == [3.0]
     assert world.historical(drivers((1, TEN)), ["stats:conv"])["conv"].to_pylist() == [None]
+
+
+@pytest.mark.parametrize("written", ["2024-05-03-08", "2024-05-03T08:00:00Z", "20240503", "03/05/2024", None])
+def test_a_partition_of_text_of_any_form_loses_no_row(tmp_path: Path, written: str | None) -> None:
+    table = day(3).set_column(2, "day", pa.array([written], pa.string()))
+    world = made(tmp_path, "delta", {"stats": table}, conv_view(date_partition_column="day"), partition_by=["day"])
+
+    assert world.historical(drivers((1, TEN.replace(day=3)), (1, TEN.replace(day=30))), ["stats:conv"])["conv"].to_pylist() == [
+        3.0,
+        3.0,
+    ]

@@ -15,7 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lakehouse_connectors.feast.key_codes import KeyCodes
-from lakehouse_connectors.feast.newest import FAR, NEVER, Sorted, Ticks, by_key_and_time, rescaled, ticks, words_of
+from lakehouse_connectors.feast.newest import FAR, NEVER, Sorted, Ticks, by_key_and_time, ticks, words_of
+from lakehouse_connectors.feast.value_types import without_views
 
 __all__ = ["AsOf", "Asked"]
 
@@ -23,22 +24,25 @@ I64 = NDArray[np.int64]
 
 
 class Asked:
-    """The rows that are asked about: their keys, and for each the time ``upto`` which and ``since`` which an event counts.
+    """The rows that are asked about: their keys and times, and how long what is found holds (``ttl``; None: for ever)."""
 
-    Times are in ``unit``, that of the features. A row without a time finds nothing.
-    """
-
-    def __init__(self, keys: KeyCodes, times: Ticks, times_unit: str, ttl: timedelta | None, unit: str) -> None:
-        self.keys, self.unit = keys, unit
-        self.upto = rescaled(times.values, times_unit, unit, up=False)
-        self.since: I64 = np.full(len(times.values), NEVER, np.int64)
-        if ttl is not None:
-            span = min(ttl // timedelta(microseconds=1) * (1000 if times_unit == "ns" else 1), FAR)
-            least = np.where(times.values < NEVER + span, NEVER, times.values - span)
-            self.since = rescaled(least, times_unit, unit, up=True)
+    def __init__(self, keys: KeyCodes, times: Ticks, ttl: timedelta | None) -> None:
+        self.keys, self._times, self._ttl = keys, times, ttl
 
     def __len__(self) -> int:
-        return len(self.upto)
+        return len(self._times.values)
+
+    def not_after(self, unit: str) -> I64:
+        """For each row the last time that counts, in ``unit``. A row without a time finds nothing: its is `NEVER`."""
+        return self._times.rescaled(unit, up=False)
+
+    def not_before(self, unit: str) -> I64:
+        """For each row the first time that counts, in ``unit``."""
+        if self._ttl is None:
+            return np.full(len(self), NEVER, np.int64)
+        times = self._times.rescaled(unit, up=True)
+        span = min(self._ttl // timedelta(microseconds=1) * (1000 if unit == "ns" else 1), FAR)
+        return np.where(times < NEVER + span, NEVER, times - span)
 
 
 class AsOf:
@@ -60,12 +64,13 @@ class AsOf:
         known_then: bool = False,
     ) -> None:
         self._asked, self._key_columns, self._timestamp, self._created = asked, list(key_columns), timestamp, created
-        self._features, self._known_then = features, known_then and created is not None
-        self._kept = [features.empty_table()]
+        self._features, self._known_then = without_views(features), known_then and created is not None
+        self._kept = [self._features.empty_table()]
         self._kept_rows = 0
         self._where: I64 = np.full(len(asked), -1, np.int64)
         self._event: I64 = np.full(len(asked), NEVER, np.int64)
         self._created_at: I64 = np.full(len(asked), NEVER, np.int64)
+        self._unit = "us"
         self.ambiguous = False
 
     def add_all(self, blocks: Iterable[pa.Table]) -> AsOf:
@@ -77,7 +82,8 @@ class AsOf:
     def add(self, block: pa.Table) -> None:
         """Look among the rows of ``block``. Raises `Config` for times that are none."""
         codes = self._asked.keys.of([block.column(name) for name in self._key_columns], block.num_rows)
-        event, created = (ticks(block, name, self._asked.unit) for name in (self._timestamp, self._created))
+        event, created = ticks(block, self._timestamp), ticks(block, self._created)
+        self._unit = event.unit
         counts = (codes >= 0) & event.valid
         if self._known_then:
             counts &= created.valid
@@ -86,24 +92,30 @@ class AsOf:
             return
         found = by_key_and_time(block, rows, codes[rows], event.values[rows], created.values[rows], self._features.names)
         self.ambiguous |= found.ambiguous
-        self._keep(block, found, self._positions(found))
+        if self._known_then:
+            finer = "ns" if "ns" in (event.unit, created.unit) else "us"
+            known = np.maximum(event.rescaled(finer, up=True), created.rescaled(finer, up=True))[found.rows]
+            self._keep(block, found, self._known_by_then(found, known, self._asked.not_after(finer)))
+        else:
+            upto = self._asked.not_after(event.unit)
+            self._keep(block, found, _last_not_later(found.event, self._starts(found), self._asked.keys.codes, upto))
 
     def result(self) -> pa.Table:
         """The features, one row for each that was asked about, in their order; NULL where there were none in time."""
-        missing = (self._where < 0) | (self._event < self._asked.since)
+        missing = (self._where < 0) | (self._event < self._asked.not_before(self._unit))
         return pa.concat_tables(self._kept).take(pa.array(self._where, mask=missing))
 
-    def _positions(self, found: Sorted) -> I64:
-        """For each row that is asked about, the place in ``found`` of the newest that counts; -1 where there is none."""
-        codes = self._asked.keys.codes
+    def _starts(self, found: Sorted) -> I64:
+        """Where the rows of each code begin in ``found``, and behind them where the last ends."""
         starts: I64 = np.zeros(self._asked.keys.count + 1, np.int64)
         np.cumsum(np.bincount(found.code, minlength=self._asked.keys.count), out=starts[1:])
-        if not self._known_then:
-            return _last_not_later(found.event, starts, codes, self._asked.upto)
-        known = np.maximum(found.event, found.created)
+        return starts
+
+    def _known_by_then(self, found: Sorted, known: I64, upto: I64) -> I64:
+        """For each row that is asked about, the place in ``found`` of the newest row that was ``known`` by then; else -1."""
         by_known = np.lexsort((known, found.code))
         newest_by_then: I64 = np.maximum.accumulate(by_known)  # places are by code first, so none is of another key
-        place = _last_not_later(known[by_known], starts, codes, self._asked.upto)
+        place = _last_not_later(known[by_known], self._starts(found), self._asked.keys.codes, upto)
         return np.where(place < 0, -1, newest_by_then[place])
 
     def _keep(self, block: pa.Table, found: Sorted, positions: I64) -> None:

@@ -17,7 +17,11 @@ from feast.repo_config import RepoConfig
 from lakehouse.errors import Config
 from lakehouse.lake import Lake
 from lakehouse_connectors.feast.feature_reads import FeatureRead
+from lakehouse_connectors.feast.key_codes import common_type
+from lakehouse_connectors.feast.lake import block_bytes
+from lakehouse_connectors.feast.newest import blocks
 from lakehouse_connectors.feast.times import instants, microseconds
+from lakehouse_connectors.feast.value_types import without_views
 
 __all__ = ["EntityRows", "dated_rows", "entity_rows"]
 
@@ -47,14 +51,13 @@ def entity_rows(entity_df: pd.DataFrame | pa.Table | str, lake: Lake) -> EntityR
     """
     if isinstance(entity_df, str):
         query = lake.sql(entity_df)
+        _refuse_twice(query.schema.names)
         timestamp = _timestamp(query.schema)
         return EntityRows(query.schema.names, timestamp, cache(lambda: _normal(query.to_arrow(), timestamp)))
     given: Any = _of_pandas(entity_df) if isinstance(entity_df, pd.DataFrame) else entity_df
     if not isinstance(given, pa.Table):
         raise Config(f"entity_df is {type(given).__name__}; give a pandas DataFrame, an Arrow table or the text of a SELECT")
-    twice = {name for name in given.column_names if given.column_names.count(name) > 1}
-    if twice:
-        raise Config(f"entity_df has the column {', '.join(sorted(twice))} twice")
+    _refuse_twice(given.column_names)
     timestamp = _timestamp(given.schema)
     table = _normal(given, timestamp)
     return EntityRows(table.column_names, timestamp, lambda: table)
@@ -69,32 +72,65 @@ def dated_rows(reads: Sequence[FeatureRead], config: RepoConfig, start: datetime
     @cache
     def read() -> pa.Table:
         bounds = microseconds(start), microseconds(end)
-        found = pa.concat_tables([_keys_and_times(each, config, *bounds) for each in reads], promote_options="permissive")
+        found = [_keys_and_times(each, config, *bounds) for each in reads]
+        types = _types(reads, found)
+        cast = [table.cast(pa.schema([(name, types[name]) for name in table.column_names])) for table in found]
         names = [EVENT_TIMESTAMP, *keys]
-        return found.group_by(names, use_threads=False).aggregate([]).sort_by([(name, "ascending") for name in names])
+        return _distinct(cast).select(names).sort_by([(name, "ascending") for name in names])
 
     return EntityRows([EVENT_TIMESTAMP, *keys], EVENT_TIMESTAMP, read)
 
 
+def _types(reads: Sequence[FeatureRead], found: Sequence[pa.Table]) -> dict[str, pa.DataType]:
+    """The type of each column in all of the tables. Raises `Config` where the keys of two views are not of one class."""
+    types: dict[str, pa.DataType] = {}
+    for read, table in zip(reads, found, strict=True):
+        for field in table.schema:
+            known = types.setdefault(field.name, field.type)
+            if known == field.type:
+                continue
+            if field.name == EVENT_TIMESTAMP:
+                types[field.name] = pa.timestamp("ns", tz="UTC")
+            else:
+                types[field.name] = common_type(known, field.type, f"feature view {read.view}: key {field.name!r} of other views")
+    return types
+
+
 def _keys_and_times(read: FeatureRead, config: RepoConfig, start: int, end: int) -> pa.Table:
     scan = read.scan(config, [read.timestamp, *(key.column for key in read.keys)], start, end)
-    held = scan.schema.empty_table()
-    for batch in scan:
-        held = (
-            pa.concat_tables([held, pa.Table.from_batches([batch])]).group_by(held.column_names, use_threads=False).aggregate([])
-        )
-    times = instants(held.column(read.timestamp), f"feature view {read.view}: {read.timestamp}")
-    found = pa.table({EVENT_TIMESTAMP: times, **{key.name: held.column(key.column) for key in read.keys}})
+    held, waiting, size = _named(read, without_views(scan.schema).empty_table()), list[pa.Table](), 0
+    for block in blocks(scan, block_bytes(config)):
+        waiting.append(_named(read, block))
+        size += block.num_rows
+        if size > held.num_rows:  # so that each row is looked at a few times, however many blocks there are
+            held, waiting, size = _distinct([held, *waiting]), [], 0
+    return _distinct([held, *waiting])
+
+
+def _named(read: FeatureRead, rows: pa.Table) -> pa.Table:
+    """The keys, of the rows that have all of them, and the times, by the names of the rows that are asked for."""
+    times = instants(rows.column(read.timestamp), f"feature view {read.view}: {read.timestamp}")
+    found = pa.table({EVENT_TIMESTAMP: times, **{key.name: rows.column(key.column) for key in read.keys}})
     for key in read.keys:
         found = found.filter(found.column(key.name).is_valid())
     return found
 
 
+def _distinct(tables: Sequence[pa.Table]) -> pa.Table:
+    both = pa.concat_tables(tables, promote_options="default")
+    return both.group_by(both.column_names, use_threads=False).aggregate([])
+
+
 def _of_pandas(frame: pd.DataFrame) -> pa.Table:
     try:
         return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise Config(f"entity_df: {error}") from None
+
+
+def _refuse_twice(names: Sequence[str]) -> None:
+    if twice := {name for name in names if list(names).count(name) > 1}:
+        raise Config(f"entity_df has the column {', '.join(sorted(twice))} twice")
 
 
 def _timestamp(schema: pa.Schema) -> str:

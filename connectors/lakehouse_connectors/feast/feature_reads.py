@@ -94,7 +94,9 @@ def scan_within(
     Bounds are in microseconds since 1970; None is no bound. They are laid on ``date_partition_column`` too, by its days. Raises
     as `LakeSource.scan`, and `Config` for a time that is none.
     """
-    partition = [source.date_partition_column] if source.date_partition_column else []
+    mapped = {new: column for column, new in source.field_mapping.items()}
+    partition = [mapped.get(name, name) for name in [source.date_partition_column] if name]
+    columns = None if columns is None else list(dict.fromkeys(columns))
     scan = source.scan(config, None if columns is None else list(dict.fromkeys([*columns, *partition])))
     bounds = within(scan.schema.field(timestamp), start, end)
     for name in partition:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache, partial
 
 import pandas as pd
@@ -24,7 +24,7 @@ from lakehouse_connectors.feast.feature_reads import FeatureRead, feature_reads
 from lakehouse_connectors.feast.job import LakeRetrievalJob
 from lakehouse_connectors.feast.key_codes import KeyCodes, common_type
 from lakehouse_connectors.feast.lake import block_bytes, lake_of
-from lakehouse_connectors.feast.newest import Ticks, blocks, common_unit, ticks
+from lakehouse_connectors.feast.newest import NEVER, Ticks, blocks, ticks
 
 __all__ = ["historical_features"]
 
@@ -90,8 +90,7 @@ def _metadata(rows: EntityRows, feature_refs: Sequence[str]) -> RetrievalMetadat
 
 def _joined(config: RepoConfig, rows: EntityRows, reads: Sequence[FeatureRead], known_then: bool) -> pa.Table:
     table = rows.read()
-    unit = table.schema.field(rows.timestamp).type.unit
-    times = ticks(table, rows.timestamp, unit), unit
+    times = ticks(table, rows.timestamp)
     joined = table
     for read in reads:
         found = _features(config, table, times, read, known_then)
@@ -100,7 +99,7 @@ def _joined(config: RepoConfig, rows: EntityRows, reads: Sequence[FeatureRead], 
     return joined
 
 
-def _features(config: RepoConfig, table: pa.Table, times: tuple[Ticks, str], read: FeatureRead, known_then: bool) -> pa.Table:
+def _features(config: RepoConfig, table: pa.Table, times: Ticks, read: FeatureRead, known_then: bool) -> pa.Table:
     """The features of one view for each row of ``table``.
 
     Where rows of features are equal in key and times, all features of the view decide which one counts, not just those that are
@@ -114,28 +113,26 @@ def _features(config: RepoConfig, table: pa.Table, times: tuple[Ticks, str], rea
 
 
 def _join(
-    config: RepoConfig, table: pa.Table, times: tuple[Ticks, str], read: FeatureRead, features: list[str], known_then: bool
+    config: RepoConfig, table: pa.Table, times: Ticks, read: FeatureRead, features: list[str], known_then: bool
 ) -> tuple[pa.Table, bool]:
-    moments, unit = times
-    scan = read.scan(config, read.columns(features), *_range(moments, unit, read))
+    scan = read.scan(config, read.columns(features), *_range(times, read))
     keys = [table.column(key.name) for key in read.keys]
     types = {
         key.name: common_type(column.type, scan.schema.field(key.column).type, f"feature view {read.view}: key {key.name!r}")
         for column, key in zip(keys, read.keys, strict=True)
     }
-    compared = common_unit(scan.schema.field(name) for name in (read.timestamp, read.created) if name)
-    asked = Asked(KeyCodes(keys, types, table.num_rows), moments, unit, read.ttl, compared)
+    asked = Asked(KeyCodes(keys, types, table.num_rows), times, read.ttl)
     schema = pa.schema([scan.schema.field(name) for name in features])
     join = AsOf(asked, [key.column for key in read.keys], read.timestamp, read.created, schema, known_then=known_then)
     join.add_all(blocks(scan, block_bytes(config)))
     return join.result(), join.ambiguous
 
 
-def _range(times: Ticks, unit: str, read: FeatureRead) -> tuple[int, int]:
+def _range(times: Ticks, read: FeatureRead) -> tuple[int, int]:
     """The times of features that can count, in microseconds; an empty range where nothing is asked."""
     asked = times.values[times.valid]
     if not len(asked):
         return 1, 0
-    size = 1000 if unit == "ns" else 1
+    size = 1000 if times.unit == "ns" else 1
     least, most = int(asked.min()) // size, -(-int(asked.max()) // size)
-    return (least - round(read.ttl.total_seconds() * 1_000_000) - 1 if read.ttl else -(2**63)), most
+    return (NEVER if read.ttl is None else least - read.ttl // timedelta(microseconds=1)), most

@@ -89,15 +89,18 @@ def common_type(asked: pa.DataType, held: pa.DataType, what: str) -> pa.DataType
             return pa.date32()
         case "boolean":
             return pa.bool_()
-    if t.is_decimal(asked) and t.is_decimal(held):
-        return asked if asked == held else pa.decimal128(38, max(asked.scale, held.scale))
+        case "decimal":
+            if asked == held:
+                return asked
+            large = t.is_decimal256(asked) or t.is_decimal256(held)
+            return (pa.decimal256 if large else pa.decimal128)(76 if large else 38, max(asked.scale, held.scale))
     raise Unsupported(f"{what} is {asked}, which is no type for a key")
 
 
 def _kind(type: pa.DataType) -> str:
     kinds = [
         (t.is_integer, "integer"), (t.is_floating, "float"), (t.is_string, "text"), (t.is_binary, "bytes"),
-        (t.is_boolean, "boolean"), (t.is_timestamp, "instant"), (t.is_date, "date"),
+        (t.is_boolean, "boolean"), (t.is_timestamp, "instant"), (t.is_date, "date"), (t.is_decimal, "decimal"),
     ]  # fmt: skip
     return next((name for holds, name in kinds if holds(type)), str(type))
 
@@ -105,9 +108,23 @@ def _kind(type: pa.DataType) -> str:
 def _cast(column: pa.ChunkedArray, key: tuple[str, pa.DataType]) -> pa.ChunkedArray:
     name, kind = key
     try:
-        return instants(column, name).cast(kind) if t.is_timestamp(kind) else column.cast(kind)
+        if t.is_timestamp(kind):
+            return instants(column, name).cast(kind)
+        if t.is_floating(column.type) and not t.is_floating(kind):
+            column = _whole(column, name)
+        return column.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise Config(f"key {name!r} cannot be compared as {kind}: {error}") from None
+
+
+def _whole(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Floats as the integers that they are. Raises `Config` for those so large that another integer is the same float."""
+    largest = pc.call_function("max", [pc.call_function("abs", [column])]).as_py()
+    if largest is not None and largest >= 2**53:
+        raise Config(
+            f"key {name!r} is {column.type} and has values of 2**53 or more, where floats skip integers; give it as Int64"
+        )
+    return column.cast(pa.int64())
 
 
 def _index(column: pa.ChunkedArray, values: pa.Array) -> I64:

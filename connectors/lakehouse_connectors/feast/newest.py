@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.types as t
 from numpy.typing import NDArray
 
 from lakehouse.lrh1 import row_words
 from lakehouse_connectors.feast.key_codes import KeyCodes, common_type
 from lakehouse_connectors.feast.times import instants
+from lakehouse_connectors.feast.value_types import without_views
 
 __all__ = [
     "FAR",
@@ -27,9 +27,7 @@ __all__ = [
     "Ticks",
     "blocks",
     "by_key_and_time",
-    "common_unit",
     "newest_of_each_key",
-    "rescaled",
     "ticks",
     "words_of",
 ]
@@ -46,38 +44,32 @@ FAR = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Ticks:
-    """Times as integers since 1970, of microseconds or nanoseconds. ``valid``: where there is one; the others are `NEVER`."""
+    """Times as integers since 1970 in ``unit``, ``us`` or ``ns``. ``valid``: where there is one; the others are `NEVER`."""
 
     values: I64
     valid: NDArray[np.bool_]
+    unit: str
+
+    def rescaled(self, unit: str, *, up: bool) -> I64:
+        """The times in another unit, rounded up or down; those that it cannot hold become the farthest that it can."""
+        if unit == self.unit:
+            return self.values
+        if unit == "us":
+            values = -(-self.values // 1000) if up else self.values // 1000
+        else:
+            values = np.clip(self.values, NEVER // 1000 + 1, FAR // 1000) * 1000
+            values = np.where(self.values > FAR // 1000, FAR, values) if up else values
+        return np.where(self.valid, values, NEVER)
 
 
-def ticks(table: pa.Table, name: str | None, unit: str) -> Ticks:
-    """The column ``name`` of times in ``unit``, ``us`` or ``ns``; none at all where there is no such column.
-
-    Raises `Config` for what is no time.
-    """
+def ticks(table: pa.Table, name: str | None) -> Ticks:
+    """The column ``name`` of times; none at all where there is no such column. Raises `Config` for what is no time."""
     if name is None:
-        return Ticks(np.full(table.num_rows, NEVER, np.int64), np.zeros(table.num_rows, np.bool_))
+        return Ticks(np.full(table.num_rows, NEVER, np.int64), np.zeros(table.num_rows, np.bool_), "us")
     times = instants(table.column(name), name)
-    found = times.cast(pa.int64())
-    valid = np.asarray(found.is_valid().to_numpy(), np.bool_)
-    values = rescaled(np.asarray(found.fill_null(0).to_numpy(), np.int64), times.type.unit, unit, up=False)
-    return Ticks(np.where(valid, values, NEVER), valid)
-
-
-def rescaled(values: I64, have: str, want: str, *, up: bool) -> I64:
-    """Times in another unit, rounded up or down; those that it cannot hold become the farthest that it can."""
-    if have == want:
-        return values
-    if want == "us":
-        return -(-values // 1000) if up else values // 1000
-    return np.clip(values, NEVER // 1000 + 1, FAR // 1000) * 1000
-
-
-def common_unit(fields: Iterable[pa.Field]) -> str:
-    """The unit in which times of these columns are compared: ``ns`` where one of them has nanoseconds, else ``us``."""
-    return "ns" if any(t.is_timestamp(field.type) and field.type.unit == "ns" for field in fields) else "us"
+    valid = np.asarray(times.is_valid().to_numpy(), np.bool_)
+    values = np.asarray(times.cast(pa.int64()).fill_null(NEVER).to_numpy(), np.int64)
+    return Ticks(values, valid, times.type.unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +90,7 @@ class Sorted:
 
 def by_key_and_time(table: pa.Table, rows: I64, code: I64, event: I64, created: I64, features: Sequence[str]) -> Sorted:
     """``rows`` (positions in ``table``, with their keys' codes and their times) by code, then from the oldest to the newest."""
-    order = np.lexsort((created, event, code))
+    order = _order(code, event, created)
     rows, code, event, created = rows[order], code[order], event[order], created[order]
     words = np.zeros(len(rows), np.uint64)
     equal = (code[1:] == code[:-1]) & (event[1:] == event[:-1]) & (created[1:] == created[:-1])
@@ -111,6 +103,29 @@ def by_key_and_time(table: pa.Table, rows: I64, code: I64, event: I64, created: 
     return Sorted(rows, code, event, created, words, ambiguous=bool((words[1:] != words[:-1])[equal].any()))
 
 
+def _order(code: I64, event: I64, created: I64) -> I64:
+    """Positions in the order of code, event and created; of equal rows in any order.
+
+    One sort of code and event packed into 64 bits, of the event as many as there is room for; only what is equal in them is
+    sorted by all three. That takes less than half of the time of `numpy.lexsort`.
+    """
+    if not len(code):
+        return np.zeros(0, np.int64)
+    least = int(event.min())
+    room = 62 - int(code.max()).bit_length()
+    shift = max(0, (int(event.max()) - least).bit_length() - room)
+    since_least = event.view(np.uint64) - np.uint64(least % 2**64)  # wraps around, as it must
+    packed = (code << room) | (since_least >> np.uint64(shift)).astype(np.int64)
+    order = np.argsort(packed)
+    packed = packed[order]
+    same = packed[1:] == packed[:-1]
+    if same.any():
+        tied = np.flatnonzero(np.append(same, False) | np.insert(same, 0, False))
+        among = order[tied]
+        order[tied] = among[np.lexsort((created[among], event[among], code[among]))]
+    return order
+
+
 def newest_of_each_key(
     table: pa.Table, join_keys: Sequence[str], features: Sequence[str], timestamp: str, created: str | None
 ) -> pa.Table:
@@ -121,8 +136,7 @@ def newest_of_each_key(
     keys = [table.column(name) for name in join_keys]
     types = {name: common_type(key.type, key.type, f"key {name!r}") for name, key in zip(join_keys, keys, strict=True)}
     codes = KeyCodes(keys, types, table.num_rows).codes
-    unit = common_unit(table.schema.field(name) for name in (timestamp, created) if name)
-    event, known = ticks(table, timestamp, unit), ticks(table, created, unit)
+    event, known = ticks(table, timestamp), ticks(table, created)
     rows = np.flatnonzero((codes >= 0) & event.valid)
     found = by_key_and_time(table, rows, codes[rows], event.values[rows], known.values[rows], features)
     last = np.append(found.code[1:] != found.code[:-1], True)[: len(rows)]
@@ -137,14 +151,23 @@ def words_of(table: pa.Table, rows: I64, features: Sequence[str]) -> U64:
 
 
 def blocks(batches: Iterable[pa.RecordBatch], size_bytes: int) -> Iterator[pa.Table]:
-    """The batches as tables of about ``size_bytes`` each, so that sorting and searching are done a few times and not for each."""
+    """The batches as tables of about ``size_bytes`` each, so that sorting and searching are done a few times and not for each.
+
+    Text and bytes are laid out as Arrow's functions take them (`without_views`).
+    """
     held: list[Any] = []
     size = 0
     for batch in batches:
         held.append(batch)
         size += batch.nbytes
         if size >= size_bytes:
-            yield pa.Table.from_batches(held)
+            yield _table(held)
             held, size = [], 0
     if held:
-        yield pa.Table.from_batches(held)
+        yield _table(held)
+
+
+def _table(batches: list[Any]) -> pa.Table:
+    table = pa.Table.from_batches(batches)
+    plain = without_views(table.schema)
+    return table if plain is table.schema else table.cast(plain)

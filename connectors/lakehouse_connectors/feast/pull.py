@@ -19,6 +19,7 @@ from lakehouse_connectors.feast.materialized import as_materialized
 from lakehouse_connectors.feast.newest import blocks, newest_of_each_key
 from lakehouse_connectors.feast.source import LakeSource
 from lakehouse_connectors.feast.times import instants, microseconds
+from lakehouse_connectors.feast.value_types import without_views
 
 __all__ = ["Pull"]
 
@@ -46,17 +47,17 @@ class Pull:
         scan = self._scan()
         if self.join_keys:
             scan = scan.narrowed(None, reduce(and_, (~pc.field(name).is_null() for name in self.join_keys)))
-        return as_materialized(self._with_instants(scan.to_arrow()), self.join_keys)
+        return as_materialized(self._with_instants(_all(scan)), self.join_keys)
 
     def saved_rows(self) -> pa.Table:
         """All rows of the range as they were saved (see `SavedRows`)."""
-        return self._with_instants(self._scan().to_arrow())
+        return self._with_instants(_all(self._scan()))
 
     def newest_rows(self) -> pa.Table:
         """Of each key the newest row of the range (see `newest`), in a memory bounded by the keys; else as `all_rows`."""
         scan = self._scan()
         features = self.features or [name for name in scan.schema.names if name not in (*self.join_keys, *self._times)]
-        found = scan.schema.empty_table()
+        found = without_views(scan.schema).empty_table()
         for block in blocks(scan, block_bytes(self.config)):
             both = pa.concat_tables([found, block])
             found = newest_of_each_key(both, self.join_keys, features, self.timestamp, self.created)
@@ -79,3 +80,7 @@ class Pull:
         known = instants(table.column(self.created), self.created)
         known = known.fill_null(pa.scalar(0, known.type))
         return table.set_column(table.schema.get_field_index(self.created), self.created, known)
+
+
+def _all(scan: Scan) -> pa.Table:
+    return scan.to_arrow().cast(without_views(scan.schema))

@@ -164,4 +164,6 @@ def _instant(name: str, as_of: datetime | str) -> str:
         found = datetime.fromisoformat(as_of) if isinstance(as_of, str) else as_of
     except ValueError:
         raise Config(f"source {name}: as_of {as_of!r} is no time; write ISO 8601, such as 2024-02-29T12:00:00Z") from None
+    if not isinstance(found, datetime):
+        raise Config(f"source {name}: as_of {as_of!r} is no time; give a datetime, or ISO 8601 text")
     return (found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)).isoformat()

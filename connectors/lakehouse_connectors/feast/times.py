@@ -29,6 +29,13 @@ def instants(column: pa.ChunkedArray | pa.Array, name: str) -> pa.ChunkedArray |
 
     Raises `Config` for what is no time.
     """
+    try:
+        return _instants(column, name)
+    except pa.ArrowInvalid as error:
+        raise Config(f"{name}: {error}") from None
+
+
+def _instants(column: pa.ChunkedArray | pa.Array, name: str) -> pa.ChunkedArray | pa.Array:
     kind = column.type
     if t.is_timestamp(kind):
         return column.cast(pa.timestamp("ns" if kind.unit == "ns" else "us", tz="UTC"))
@@ -68,15 +75,23 @@ def within(field: pa.Field, start: int | None, end: int | None) -> pc.Expression
 
 
 def within_days(field: pa.Field, start: int | None, end: int | None) -> pc.Expression | None:
-    """As `within`, for a column of days: the days of ``start`` and ``end`` are in. The column may hold ISO 8601 text too."""
+    """As `within`, for a column of the days of rows, or of text that begins with their days as ISO 8601 has them.
+
+    Days may be of any time zone, so a day more counts on either side. Rows without a day, and text of another form, are all in.
+    """
     day = _DAY // 1000
-    first = None if start is None else start // day * day
-    if not _is_text(field.type):
-        return within(field, first, end)
+    first = None if start is None else (start // day - 1) * day
+    last = None if end is None else (end // day + 2) * day - 1
     column = pc.field(field.name)
-    bounds = [] if first is None or first <= _FIRST else [column >= _day(first)]
-    bounds += [] if end is None or end >= _LAST else [column <= _day(end)]
-    return bounds[0] & bounds[1] if len(bounds) == 2 else bounds[0] if bounds else None
+    if not _is_text(field.type):
+        bounds = within(field, first, last)
+        return None if bounds is None else bounds | column.is_null()
+    lower = column >= _day(first) if first is not None and first > _FIRST else None
+    upper = column < _day(last + 1) if last is not None and last < _LAST - day else None
+    if lower is None and upper is None:
+        return None
+    bounds = upper if lower is None else lower if upper is None else lower & upper
+    return bounds | column.is_null() | ~pc.match_substring_regex(column, r"^\d{4}-\d\d-\d\d")  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _day(microseconds: int) -> str:

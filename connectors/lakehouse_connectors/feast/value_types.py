@@ -9,7 +9,7 @@ from feast.value_type import ValueType
 
 from lakehouse.errors import Unsupported
 
-__all__ = ["plain_type", "type_name", "value_type"]
+__all__ = ["plain_type", "type_name", "value_type", "without_views"]
 
 
 def plain_type(type: pa.DataType) -> pa.DataType:
@@ -29,6 +29,16 @@ def plain_type(type: pa.DataType) -> pa.DataType:
     ):
         return pa.list_(pa.field("item", plain_type(type.value_type)))
     return type
+
+
+def without_views(schema: pa.Schema) -> pa.Schema:
+    """``schema`` with text, bytes and lists laid out as all of Arrow's functions take them; itself where they are."""
+    made = schema
+    for at, field in enumerate(schema):
+        kind = field.type
+        if t.is_string_view(kind) or t.is_binary_view(kind) or t.is_list_view(kind) or t.is_large_list_view(kind):
+            made = made.set(at, field.with_type(plain_type(kind)))
+    return made
 
 
 def type_name(type: pa.DataType) -> str:
