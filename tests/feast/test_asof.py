@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from lakehouse_connectors.feast.newest import newest_of_each_key, ticks
 from tests.feast.oracle import FeatureRow, Keys, known, latest
 
 pytestmark = pytest.mark.xdist_group("feast-oracle")
-SEARCHES = settings(max_examples=300)
+SEARCHES = settings(max_examples=3000 if os.environ.get("LAKE_TEST_ALL") else 200)
 SCHEMA = pa.schema(
     [
         ("a", pa.int64()), ("b", pa.string()), ("t", pa.timestamp("us", "UTC")), ("c", pa.timestamp("us", "UTC")),
