@@ -172,7 +172,7 @@ def _struct_misfit(given: pa.DataType, wanted: pa.DataType) -> str | None:
 def _hint(given: pa.DataType, wanted: pa.DataType) -> str:
     import pyarrow as pa
 
-    if pa.types.is_timestamp(given) and pa.types.is_timestamp(wanted):
+    if pa.types.is_timestamp(given) and pa.types.is_timestamp(wanted) and (given.tz is None) != (wanted.tz is None):
         if given.tz is None:
             return f"{given} has no zone, and the column holds instants ({wanted}); say which zone is meant before you write"
         return f"{given} has a zone, and the column holds none ({wanted}); convert to local time before you write"

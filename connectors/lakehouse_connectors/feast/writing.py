@@ -89,7 +89,7 @@ def append_logs(
     dataset = _declared(lake, destination.dataset)
     if not _exists(dataset):
         try:
-            lake.create_dataset(dataset.name, _without_seconds(source.get_schema(registry)))
+            lake.create_dataset(dataset.name, source.get_schema(registry))
         except Conflict:  # another logger was first; a table that is not one of logs is found out below
             dataset.schema()
     schema = dataset.schema()
@@ -119,7 +119,7 @@ def save(config: RepoConfig, data: pa.Table | pa.RecordBatchReader, storage: Sav
     if there and not allow_overwrite:
         raise SavedDatasetLocationAlreadyExists(location=f"dataset {dataset.name} ({dataset.place})")
     if not there:
-        lake.create_dataset(dataset.name, _without_seconds(data.schema)).append(data)
+        lake.create_dataset(dataset.name, data.schema).append(data)
         return
     reader = data if hasattr(data, "read_next_batch") else data.to_reader()
     dataset.overwrite(_cast_reader(reader, dataset.schema(), f"saved dataset: dataset {dataset.name}"))
@@ -146,17 +146,6 @@ def _exists(dataset: Dataset) -> bool:
     except NotFound:
         return False
     return True
-
-
-def _without_seconds(schema: pa.Schema) -> pa.Schema:
-    """``schema`` with times in milliseconds that are in seconds, which Parquet files cannot hold."""
-    import pyarrow as pa
-
-    kinds = [
-        pa.timestamp("ms", tz=field.type.tz) if pa.types.is_timestamp(field.type) and field.type.unit == "s" else field.type
-        for field in schema
-    ]
-    return pa.schema([pa.field(field.name, kind) for field, kind in zip(schema, kinds, strict=True)])
 
 
 def _parquet_files(place: Path) -> list[pa.RecordBatchReader]:
