@@ -6,6 +6,7 @@ import datetime as dt
 import os
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from lakehouse_connectors.feast.asof import Asked, AsOf
 from lakehouse_connectors.feast.key_codes import KeyCodes
-from lakehouse_connectors.feast.newest import newest_of_each_key, ticks
+from lakehouse_connectors.feast.newest import NEVER, by_key_and_time, newest_of_each_key, ticks
 from tests.feast.oracle import FeatureRow, Keys, known, latest
 
 pytestmark = pytest.mark.xdist_group("feast-oracle")
@@ -109,6 +110,34 @@ def test_a_search_of_blocks_is_what_a_plain_loop_finds(
     assert found.equals(search([table_of(rows[::-1], event, created)]))
 
 
+FAR_APART = [-62_135_596_800_000_000, -62_135_596_799_999_999, -1, 0, 1, 2**40, 253_402_300_799_999_998, 253_402_300_799_999_999]
+"""Microseconds from the first to the last instant that a calendar has."""
+
+
+@SEARCHES
+@given(rows=ROWS, questions=st.lists(st.tuples(KEYS, MOMENTS), max_size=6), known_then=st.booleans(), keys=BY, sizes=SIZES)
+def test_times_as_far_apart_as_can_be_are_in_order(
+    rows: list[FeatureRow], questions: list[tuple[Keys, int | None]], known_then: bool, keys: tuple[str, ...], sizes: list[int]
+) -> None:
+    rows = [FeatureRow(row.keys, far(row.event), far(row.created), row.values) for row in rows]
+    asked_rows = table_of([FeatureRow(own, far(when), None, (0, None)) for own, when in questions])
+    codes = KeyCodes([asked_rows[name] for name in keys], {name: SCHEMA.field(name).type for name in keys}, len(questions))
+    features = pa.schema([SCHEMA.field("id")])
+
+    search = AsOf(Asked(codes, ticks(asked_rows, "t"), dt.timedelta.max), keys, "t", "c", features, known_then=known_then)
+    found = search.add_all(blocks(rows, sizes)).result()["id"].to_pylist()
+
+    own = [FeatureRow(part(row.keys, keys), row.event, row.created, row.values[:1]) for row in rows]
+    for (key, when), value in zip(questions, found, strict=True):
+        right = known(own, part(key, keys), far(when), created_by_then=known_then)
+        assert (value,) in {each or (None,) for each in right}
+
+
+def far(step: int | None) -> int | None:
+    """A time, in nanoseconds, of `FAR_APART`."""
+    return None if step is None else FAR_APART[step + 1] * 1000
+
+
 def part(keys: Keys, names: Sequence[str]) -> Keys:
     """The keys of those names."""
     return tuple(value for name, value in zip(("a", "b"), keys, strict=True) if name in names)
@@ -133,3 +162,25 @@ def test_the_newest_rows_of_blocks_are_the_plain_loops(rows: list[FeatureRow], s
     decided = [*keys, "t", "c", "id", "x"]
     whole = newest_of_each_key(table_of(rows[::-1]), list(keys), ["id", "x"], "t", "c")
     assert sorted(map(repr, whole.select(decided).to_pylist())) == sorted(map(repr, newest.select(decided).to_pylist()))
+
+
+CODES = st.sampled_from([0, 1, 2**20, 2**20 + 1, 2**31 - 1])
+EVENTS = st.one_of(st.integers(0, 5), st.integers(2**44, 2**44 + 5), st.sampled_from([NEVER + 1, -1, 2**63 - 1]))
+
+
+@SEARCHES
+@given(st.lists(st.tuples(CODES, EVENTS, st.sampled_from([NEVER, -1, 0, 2**63 - 1]), st.integers(0, 3)), max_size=20))
+def test_rows_are_in_the_order_of_code_event_and_created_however_many_keys_there_are(
+    rows: list[tuple[int, int, int, int]],
+) -> None:
+    table = pa.table({"id": pa.array([row[3] for row in rows], pa.int64())})
+    code, event, created = (np.array([row[place] for row in rows], np.int64) for place in range(3))
+
+    found = by_key_and_time(table, np.arange(len(rows)), code, event, created, ["id"])
+
+    got = list(zip(found.code.tolist(), found.event.tolist(), found.created.tolist(), strict=True))
+    assert got == sorted(row[:3] for row in rows)
+    assert [(*each, rows[place][3]) for each, place in zip(got, found.rows.tolist(), strict=True)] == [
+        rows[place] for place in found.rows
+    ]
+    assert sorted(found.rows.tolist()) == list(range(len(rows)))
