@@ -373,6 +373,11 @@ LINES: tuple[Line, ...] = (
         ["stats_2h:conv"], {"driver": [1, 1, 1], "label": [10, 20, 30], "conv": [0.1, 0.2, 0.3]}, of_any_order=True,
     ),
     Line(
+        "rows asked for in SQL come in its order",
+        "SELECT driver, event_timestamp FROM stats WHERE driver = 1 ORDER BY event_timestamp DESC", ["stats:trips"],
+        {"trips": [3, 2, 1]},
+    ),
+    Line(
         "dates ask for each key and time that there is between them, as of then",
         None, ["stats:conv"],
         {"driver": [1, 2, 3, 6, 9, 9, 9, 1, 3], "event_timestamp": [at("08:00"), TEN, TEN, at("08:00"), at("08:00"),

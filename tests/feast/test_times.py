@@ -33,6 +33,17 @@ def test_parquet_times_of_any_unit_and_zone_are_materialized_and_joined(tmp_path
     assert world.historical(asked, ["stats:conv"])["conv"].to_pylist() == [None, 2.0, 3.0]
 
 
+def test_times_of_96_bits_as_spark_once_wrote_them_are_instants(tmp_path: Path) -> None:
+    """The trap INT96 of plain Parquet."""
+    times = pa.array([at("09:00").replace(tzinfo=None), at("11:00").replace(tzinfo=None)], pa.timestamp("ns"))
+    table = pa.table({"driver": [1, 1], "event_timestamp": times, "conv": [1.0, 2.0]})
+    world = made(tmp_path, "parquet", {"stats": table.slice(0, 0)}, conv_view())
+    pq.write_table(table, tmp_path / "data" / "stats" / "by-spark.parquet", use_deprecated_int96_timestamps=True)
+
+    assert world.historical(frame(driver=[1, 1], t=[TEN, at("11:00")]), ["stats:conv"])["conv"].to_pylist() == [1.0, 2.0]
+    assert newest(world, "stats", ["conv"], at("08:00"), TEN) == {1: (1.0,)}
+
+
 def test_nanoseconds_are_compared_exactly(tmp_path: Path) -> None:
     base = int(TEN.timestamp()) * 10**9
     instants = pa.timestamp("ns", "UTC")
