@@ -53,7 +53,7 @@ def held(nanoseconds: int | None, unit: str) -> int | None:
 
 def nanoseconds(microseconds: int | None, unit: str, jitter: int) -> int | None:
     """A time; one that a column of nanoseconds holds may be one more or less than a whole microsecond."""
-    return None if microseconds is None else microseconds * 1000 + (jitter % 3 - 1 if unit == "ns" else 0)
+    return None if microseconds is None else microseconds * 1000 + ((1, -1, 0)[jitter % 3] if unit == "ns" else 0)
 
 
 def blocks(rows: Sequence[FeatureRow], sizes: Sequence[int], *units: str) -> list[pa.Table]:
@@ -73,7 +73,7 @@ def blocks(rows: Sequence[FeatureRow], sizes: Sequence[int], *units: str) -> lis
     known_then=st.booleans(),
     keys=BY,
     sizes=SIZES,
-    units=st.tuples(UNIT, UNIT, UNIT),
+    units=st.tuples(UNIT, UNIT, st.sampled_from(["us", "ns"])),
 )
 def test_a_search_of_blocks_is_what_a_plain_loop_finds(
     rows: list[FeatureRow],
@@ -97,7 +97,7 @@ def test_a_search_of_blocks_is_what_a_plain_loop_finds(
     asked = Asked(codes, ticks(asked_rows, "t"), lifetime)
 
     def search(blocks: list[pa.Table]) -> pa.Table:
-        return AsOf(asked, keys, "t", "c", features, known_then=known_then).add_all(blocks).result()
+        return searched(AsOf(asked, keys, "t", "c", features, known_then=known_then), blocks)
 
     found = search(blocks(rows, sizes, event, created))
 
@@ -108,6 +108,23 @@ def test_a_search_of_blocks_is_what_a_plain_loop_finds(
         right = known(own, part(key, keys), when, ttl=(ttl or 0) * 1000, created_by_then=known_then)
         assert values in {each or (None, None) for each in right}
     assert found.equals(search([table_of(rows[::-1], event, created)]))
+
+
+def test_rows_that_newer_ones_have_replaced_are_let_go_and_no_others() -> None:
+    first, other = FeatureRow((1, "x"), -1000, 0, (7, None)), FeatureRow((2, "x"), 0, 0, (100, None))
+    rows = [first, other, *(FeatureRow((1, "x"), 1000 * time, 0, (time, None)) for time in range(60))]
+    asked_rows = table_of([FeatureRow((key, "x"), 59_000, None, (0, None)) for key in (1, 2, 1, 3)])
+    codes = KeyCodes([asked_rows["a"]], {"a": pa.int64()}, 4)
+    features = pa.schema([SCHEMA.field("id")])
+    search = AsOf(Asked(codes, ticks(asked_rows, "t"), None), ["a"], "t", "c", features)
+
+    held = []
+    for block in blocks(rows, [1] * len(rows)):
+        search.add(block)
+        held.append(sum(table.num_rows for table in search._kept))
+
+    assert search.result()["id"].to_pylist() == [59, 100, 59, None]
+    assert max(held) < 12
 
 
 FAR_APART = [-62_135_596_800_000_000, -62_135_596_799_999_999, -1, 0, 1, 2**40, 253_402_300_799_999_998, 253_402_300_799_999_999]
@@ -125,7 +142,7 @@ def test_times_as_far_apart_as_can_be_are_in_order(
     features = pa.schema([SCHEMA.field("id")])
 
     search = AsOf(Asked(codes, ticks(asked_rows, "t"), dt.timedelta.max), keys, "t", "c", features, known_then=known_then)
-    found = search.add_all(blocks(rows, sizes)).result()["id"].to_pylist()
+    found = searched(search, blocks(rows, sizes))["id"].to_pylist()
 
     own = [FeatureRow(part(row.keys, keys), row.event, row.created, row.values[:1]) for row in rows]
     for (key, when), value in zip(questions, found, strict=True):
@@ -136,6 +153,12 @@ def test_times_as_far_apart_as_can_be_are_in_order(
 def far(step: int | None) -> int | None:
     """A time, in nanoseconds, of `FAR_APART`."""
     return None if step is None else FAR_APART[step + 1] * 1000
+
+
+def searched(join: AsOf, blocks: Sequence[pa.Table]) -> pa.Table:
+    for block in blocks:
+        join.add(block)
+    return join.result()
 
 
 def part(keys: Keys, names: Sequence[str]) -> Keys:

@@ -75,6 +75,16 @@ def test_a_ttl_ends_at_its_nanosecond(tmp_path: Path) -> None:
     assert world.historical(asked, ["stats:conv"])["conv"].to_pylist() == [5.0, None]
 
 
+def test_a_ttl_ends_at_its_nanosecond_for_features_in_microseconds_too(tmp_path: Path) -> None:
+    base = int(TEN.timestamp()) * 10**9
+    table = pa.table({"driver": [1], "event_timestamp": pa.array([TEN], INSTANT), "conv": [5.0]})
+    world = made(tmp_path, "delta", {"stats": table}, conv_view(MICROSECOND))
+    times = pa.array([base - 1, base, base + 1000, base + 1001], pa.timestamp("ns", "UTC"))
+
+    answer = world.historical(pa.table({"driver": [1] * 4, "event_timestamp": times}), ["stats:conv"])
+    assert answer["conv"].to_pylist() == [None, 5.0, 5.0, None]
+
+
 def test_event_times_may_be_finer_or_coarser_than_created_times(tmp_path: Path) -> None:
     base = int(TEN.timestamp()) * 10**9
     table = pa.table(
