@@ -21,7 +21,7 @@ from tests.feast.oracle import FeatureRow, Values, known, latest
 from tests.feast.worlds import Kind, SourceOf, World, made
 
 MORE = bool(os.environ.get("LAKE_TEST_ALL"))
-EXAMPLES = settings(max_examples=250 if MORE else 12, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = settings(max_examples=100 if MORE else 12, suppress_health_check=[HealthCheck.too_slow])
 BASE = 1_714_550_400_000_000_000  # 2024-05-01T08:00Z in nanoseconds
 MINUTE = 60_000_000_000
 TTL = dt.timedelta(minutes=2)
