@@ -133,9 +133,13 @@ def _decided_by_arrow(filter: pc.Expression, schema: pa.Schema) -> MayMatch:
 
 def _guarantee(column: pc.Expression, known: ColumnBounds, kind: pa.DataType, rows: int | None) -> Any:
     """What holds of ``column`` in every row; None when nothing is known."""
+    import pyarrow.types as types
+
     if known.nulls is not None and rows is not None and known.nulls >= rows:
         return column.is_null()
     limits = []
+    if known.nulls == 0 and known.lower == known.upper and _is_usable(known.lower, kind) and not types.is_floating(kind):
+        return column == known.lower  # of which Arrow knows more than of two bounds
     if _is_usable(known.lower, kind):
         limits.append(column >= known.lower)
     if _is_usable(known.upper, kind):

@@ -14,7 +14,7 @@ import pytest
 from feast import Entity, FeatureView, ValueType
 
 from lakehouse.errors import Config
-from lakehouse_connectors.feast import LakeSource
+from lakehouse_connectors.feast import LakeSource, SavedDatasetLakeStorage
 from tests.feast.lines import INSTANT, TEN, at, number
 from tests.feast.serving import conv_view, newest
 from tests.feast.worlds import SourceOf, World, made
@@ -178,3 +178,77 @@ def test_dates_of_views_whose_keys_differ_in_class_are_refused_and_in_width_are_
 def test_a_day_is_no_pin() -> None:
     with pytest.raises(Config, match="as_of"):
         LakeSource(dataset="stats", as_of=dt.date(2024, 1, 1))  # type: ignore[arg-type]
+
+
+def test_a_pin_may_be_the_number_of_a_version_and_a_source_has_a_dataset() -> None:
+    assert LakeSource(dataset="stats", ref=3) == LakeSource(dataset="stats", ref="3")
+    with pytest.raises(Config, match="dataset"):
+        LakeSource(dataset="")
+
+
+@pytest.mark.parametrize("kinds", [(pa.uint64(), pa.int64()), (pa.float64(), pa.int32()), (pa.int32(), pa.float64())], ids=str)
+def test_dates_of_views_whose_keys_are_numbers_of_two_kinds_ask_for_each_number_once(
+    tmp_path: Path, kinds: tuple[pa.DataType, pa.DataType]
+) -> None:
+    driver = Entity(name="driver", join_keys=["driver"], value_type=ValueType.INT64)
+    names = ("stats", "other")
+
+    def definitions(source: SourceOf) -> list[Any]:
+        return [
+            driver,
+            *(FeatureView(name=name, entities=[driver], schema=[number(name)], source=source(name)) for name in names),
+        ]
+
+    tables = {
+        name: stats(at("08:00")).rename_columns(["driver", "event_timestamp", name]).set_column(0, "driver", pa.array([7], kind))
+        for name, kind in zip(names, kinds, strict=True)
+    }
+    world = made(tmp_path, "parquet", tables, definitions)
+
+    found = world.historical(None, ["stats:stats", "other:other"], start_date=at("00:00"), end_date=TEN)
+    assert [int(key) for key in found["driver"].to_pylist()] == [7]
+    assert found.select(names).to_pylist() == [{"stats": 0.0, "other": 0.0}]
+
+
+def test_text_of_the_first_and_the_last_year_is_a_time(tmp_path: Path) -> None:
+    world = made(tmp_path, "parquet", {"stats": stats(at("08:00"))}, conv_view())
+    rows = pa.table({"driver": [1, 1, 1], "event_timestamp": ["0001-01-01", "9999-12-31T23:59:59+00:00", None]})
+
+    assert joined(world, rows) == [None, 0.0, None]
+
+
+def test_a_time_that_a_field_mapping_renames_is_to_be_named_as_it_is_called_then(tmp_path: Path) -> None:
+    world = made(tmp_path, "parquet", {"stats": stats(at("08:00"))}, conv_view())
+    source = LakeSource(dataset="stats", timestamp_field="event_timestamp", field_mapping={"event_timestamp": "known_at"})
+
+    with pytest.raises(Config, match="known_at"):
+        source.validate(world.store.config)
+
+
+def test_a_saved_dataset_keeps_the_rows_without_a_time_and_may_be_saved_where_a_save_failed(tmp_path: Path) -> None:
+    world = made(tmp_path, "delta", {"stats": stats(at("08:00"))}, conv_view())
+    with (tmp_path / "lake.toml").open("a") as lake:
+        lake.write(f'[dataset.kept]\ntable = {str(tmp_path / "kept")!r}\nformat = "delta"\n')
+    storage = SavedDatasetLakeStorage(dataset="kept")
+    finer = pa.table({"driver": [1], "event_timestamp": pa.array([1_700_000_000_000_000_001], NANOS)})
+    with pytest.raises(Config):
+        world.store.get_historical_features(entity_df=finer, features=["stats:conv"]).persist(storage)
+
+    job = world.store.get_historical_features(entity_df=asked(TEN, None, TEN), features=["stats:conv"])
+    world.store.create_saved_dataset(from_=job, name="kept", storage=storage)
+
+    assert sorted(map(str, world.store.get_saved_dataset("kept").to_arrow()["conv"].to_pylist())) == ["0.0", "0.0", "None"]
+
+
+@pytest.mark.slow
+def test_an_answer_may_have_more_text_than_one_column_of_arrows_holds(tmp_path: Path) -> None:
+    long = pa.array(["x" * 9_000, "y" * 9_000])
+    table = pa.table({"driver": ["a", "b"], "event_timestamp": pa.array([at("08:00"), at("09:00")], INSTANT), "word": long})
+    world = made(tmp_path, "parquet", {"stats": table}, words)
+    rows = pa.table({"driver": ["a", "b"] * 130_000, "event_timestamp": pa.array([TEN] * 260_000, INSTANT)})
+
+    found = world.historical(rows, ["stats:word"])["word"]
+
+    assert found.type == pa.string()
+    assert found.nbytes > 2**31
+    assert [found[place].as_py()[0] for place in (0, 1, 259_998, 259_999)] == ["x", "y", "x", "y"]

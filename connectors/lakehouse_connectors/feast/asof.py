@@ -7,7 +7,7 @@ whatever the length of the history, and the features come out in the order of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lakehouse_connectors.feast.key_codes import KeyCodes
 from lakehouse_connectors.feast.newest import FAR, NEVER, Sorted, Ticks, by_key_and_time, ticks, words_of
-from lakehouse_connectors.feast.value_types import without_views
+from lakehouse_connectors.feast.value_types import laid_out, roomy, without_views
 
 __all__ = ["AsOf", "Asked"]
 
@@ -40,9 +40,11 @@ class Asked:
         """For each row the first time that counts, in ``unit``."""
         if self._ttl is None:
             return np.full(len(self), NEVER, np.int64)
-        times = self._times.rescaled(unit, up=True)
-        span = min(self._ttl // timedelta(microseconds=1) * (1000 if unit == "ns" else 1), FAR)
-        return np.where(times < NEVER + span, NEVER, times - span)
+        finest = "us" if "us" in (self._times.unit, unit) else "ns"  # what both reach to
+        times = self._times.rescaled(finest, up=True)
+        span = min(self._ttl // timedelta(microseconds=1) * (1000 if finest == "ns" else 1), FAR)
+        least = np.where(times < NEVER + span, NEVER, times - span)
+        return Ticks(least, least > NEVER, finest).rescaled(unit, up=True)
 
 
 class AsOf:
@@ -64,8 +66,9 @@ class AsOf:
         known_then: bool = False,
     ) -> None:
         self._asked, self._key_columns, self._timestamp, self._created = asked, list(key_columns), timestamp, created
-        self._features, self._known_then = without_views(features), known_then and created is not None
-        self._kept = [self._features.empty_table()]
+        self._given, self._known_then = without_views(features), known_then and created is not None
+        self._features = features.names
+        self._kept = [roomy(features).empty_table()]
         self._kept_rows = 0
         self._where: I64 = np.full(len(asked), -1, np.int64)
         self._event: I64 = np.full(len(asked), NEVER, np.int64)
@@ -73,14 +76,8 @@ class AsOf:
         self._unit = "us"
         self.ambiguous = False
 
-    def add_all(self, blocks: Iterable[pa.Table]) -> AsOf:
-        """`add` each, and give this join."""
-        for block in blocks:
-            self.add(block)
-        return self
-
     def add(self, block: pa.Table) -> None:
-        """Look among the rows of ``block``. Raises `Config` for times that are none."""
+        """Look among the rows of ``block``, whose layout is `roomy`. Raises `Config` for times that are none."""
         codes = self._asked.keys.of([block.column(name) for name in self._key_columns], block.num_rows)
         event, created = ticks(block, self._timestamp), ticks(block, self._created)
         self._unit = event.unit
@@ -90,7 +87,7 @@ class AsOf:
         rows = np.flatnonzero(counts)
         if not len(rows):
             return
-        found = by_key_and_time(block, rows, codes[rows], event.values[rows], created.values[rows], self._features.names)
+        found = by_key_and_time(block, rows, codes[rows], event.values[rows], created.values[rows], self._features)
         self.ambiguous |= found.ambiguous
         if self._known_then:
             finer = "ns" if "ns" in (event.unit, created.unit) else "us"
@@ -103,7 +100,7 @@ class AsOf:
     def result(self) -> pa.Table:
         """The features, one row for each that was asked about, in their order; NULL where there were none in time."""
         missing = (self._where < 0) | (self._event < self._asked.not_before(self._unit))
-        return pa.concat_tables(self._kept).take(pa.array(self._where, mask=missing))
+        return laid_out(pa.concat_tables(self._kept).take(pa.array(self._where, mask=missing)), self._given)
 
     def _starts(self, found: Sorted) -> I64:
         """Where the rows of each code begin in ``found``, and behind them where the last ends."""
@@ -125,11 +122,11 @@ class AsOf:
         if not len(asked):
             return
         used, numbers = _distinct(places, len(found.rows))
-        self._kept.append(block.select(self._features.names).take(pa.array(found.rows[used])))
+        self._kept.append(block.select(self._features).take(pa.array(found.rows[used])))
         self._where[asked] = self._kept_rows + numbers
         self._kept_rows += len(used)
         self._event[asked], self._created_at[asked] = found.event[places], found.created[places]
-        if self._kept_rows > 2 * len(self._asked) + block.num_rows:
+        if self._kept_rows > 2 * len(self._asked):
             self._forget()
 
     def _newer(self, block: pa.Table, found: Sorted, asked: I64, places: I64) -> tuple[I64, I64]:
@@ -140,8 +137,8 @@ class AsOf:
         newer = ~held | (event > held_event) | ((event == held_event) & (created > held_created))
         level = np.flatnonzero(held & (event == held_event) & (created == held_created))
         if len(level):
-            mine = words_of(block, found.rows[places[level]], self._features.names)
-            its = words_of(pa.concat_tables(self._kept), self._where[asked[level]], self._features.names)
+            mine = words_of(block, found.rows[places[level]], self._features)
+            its = words_of(pa.concat_tables(self._kept), self._where[asked[level]], self._features)
             newer[level] = mine > its
             self.ambiguous |= bool((mine != its).any())
         return asked[newer], places[newer]

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 from feast import FeatureStore, FeatureView, StreamFeatureView
@@ -30,11 +29,11 @@ from lakehouse.feature_report import FeatureFinding, FeatureReport, ReplicaRows,
 from lakehouse.lake import Lake
 from lakehouse.progress import Progress, ProgressEvent, silent
 from lakehouse.tables import fingerprint
-from lakehouse_connectors.feast.feature_reads import FeatureRead, feature_reads
+from lakehouse_connectors.feast.feature_reads import FeatureRead, feature_reads, partition_of
 from lakehouse_connectors.feast.field_types import misfit
 from lakehouse_connectors.feast.lake import lake_of
 from lakehouse_connectors.feast.offline_store import LakeOfflineStoreConfig
-from lakehouse_connectors.feast.times import instants, is_time, microseconds, within
+from lakehouse_connectors.feast.times import instants, is_day, is_time, microseconds, python_time, within
 
 if TYPE_CHECKING:
     from feast.protos.feast.core.Registry_pb2 import Registry as RegistryProto
@@ -173,13 +172,16 @@ def _columns(read: FeatureRead, promised: dict[str, FeastType], scan: Scan) -> I
     """What is wrong with the columns that a view reads."""
     held = {each.name: each.type for each in scan.plan.fields}
     named = {each.column: promised.get(each.name) for each in (*read.keys, *read.features)}
-    for column in read.columns([each.column for each in read.features]):
+    partition = partition_of(read.source)
+    for column in [*read.columns([each.column for each in read.features]), *partition]:
         if column not in held:
             yield FeatureFinding("missing", column, f"dataset {read.source.dataset} has no such column")
         elif column in scan.plan.refused:
             yield FeatureFinding("differs", column, f"cannot be read: {scan.plan.refused[column]}")
         elif column in (read.timestamp, read.created) and not is_time(held[column]):
             yield FeatureFinding("differs", column, f"is {held[column]} in the dataset; the source says it holds times")
+        elif column in partition and not is_day(held[column]):
+            yield FeatureFinding("differs", column, f"is {held[column]} in the dataset; the source says it holds days")
         elif (dtype := named.get(column)) is not None and (reason := misfit(dtype, held[column])) is not None:
             yield FeatureFinding("differs", column, reason)
 
@@ -205,7 +207,7 @@ def _newest_and_count(scan: Scan, known: pc.Expression | None) -> tuple[datetime
     for batch in scan:
         times = instants(batch.column(0), scan.schema.names[0])
         rows += batch.num_rows - times.null_count if known is None else batch.filter(known).num_rows
-        latest = compute.max(times).cast(pa.timestamp("us", tz="UTC"), safe=False).as_py()
+        latest = python_time(compute.max(times))
         newest = max((time for time in (newest, latest) if time is not None), default=None)
     return newest, rows
 

@@ -17,11 +17,11 @@ from feast.repo_config import RepoConfig
 from lakehouse.errors import Config
 from lakehouse.lake import Lake
 from lakehouse_connectors.feast.feature_reads import FeatureRead
-from lakehouse_connectors.feast.key_codes import common_type
+from lakehouse_connectors.feast.key_codes import as_key, common_type
 from lakehouse_connectors.feast.lake import block_bytes
 from lakehouse_connectors.feast.newest import blocks
 from lakehouse_connectors.feast.times import instants, microseconds
-from lakehouse_connectors.feast.value_types import without_views
+from lakehouse_connectors.feast.value_types import laid_out, roomy, without_views
 
 __all__ = ["EntityRows", "dated_rows", "entity_rows"]
 
@@ -74,7 +74,7 @@ def dated_rows(reads: Sequence[FeatureRead], config: RepoConfig, start: datetime
         bounds = microseconds(start), microseconds(end)
         found = [_keys_and_times(each, config, *bounds) for each in reads]
         types = _types(reads, found)
-        cast = [table.cast(pa.schema([(name, types[name]) for name in table.column_names])) for table in found]
+        cast = [pa.table({name: _cast(table.column(name), name, types[name]) for name in table.column_names}) for table in found]
         names = [EVENT_TIMESTAMP, *keys]
         return _distinct(cast).select(names).sort_by([(name, "ascending") for name in names])
 
@@ -96,15 +96,23 @@ def _types(reads: Sequence[FeatureRead], found: Sequence[pa.Table]) -> dict[str,
     return types
 
 
+def _cast(column: pa.ChunkedArray, name: str, type: pa.DataType) -> pa.ChunkedArray:
+    return column if column.type == type else as_key(column, name, type)
+
+
 def _keys_and_times(read: FeatureRead, config: RepoConfig, start: int, end: int) -> pa.Table:
     scan = read.scan(config, [read.timestamp, *(key.column for key in read.keys)], start, end)
-    held, waiting, size = _named(read, without_views(scan.schema).empty_table()), list[pa.Table](), 0
+    for key in read.keys:
+        kind = scan.schema.field(key.column).type
+        common_type(kind, kind, f"feature view {read.view}: key {key.name!r}")  # says what is no key
+    given = _named(read, without_views(scan.schema).empty_table()).schema
+    held, waiting, size = _named(read, roomy(scan.schema).empty_table()), list[pa.Table](), 0
     for block in blocks(scan, block_bytes(config)):
         waiting.append(_named(read, block))
         size += block.num_rows
         if size > held.num_rows:  # so that each row is looked at a few times, however many blocks there are
             held, waiting, size = _distinct([held, *waiting]), [], 0
-    return _distinct([held, *waiting])
+    return laid_out(_distinct([held, *waiting]), given)
 
 
 def _named(read: FeatureRead, rows: pa.Table) -> pa.Table:

@@ -19,7 +19,7 @@ from lakehouse.scan import Scan
 from lakehouse_connectors.feast.source import LakeSource, lake_source
 from lakehouse_connectors.feast.times import within, within_days
 
-__all__ = ["FeatureRead", "feature_reads", "scan_within"]
+__all__ = ["FeatureRead", "feature_reads", "partition_of", "scan_within"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,12 @@ def feature_reads(
     return reads
 
 
+def partition_of(source: LakeSource) -> list[str]:
+    """The dataset's column of days by which its files are kept apart, if the source names one."""
+    mapped = {new: column for column, new in source.field_mapping.items()}
+    return [mapped.get(name, name) for name in [source.date_partition_column] if name]
+
+
 def scan_within(
     source: LakeSource, config: RepoConfig, columns: Sequence[str] | None, timestamp: str, start: int | None, end: int | None
 ) -> Scan:
@@ -94,8 +100,7 @@ def scan_within(
     Bounds are in microseconds since 1970; None is no bound. They are laid on ``date_partition_column`` too, by its days. Raises
     as `LakeSource.scan`, and `Config` for a time that is none.
     """
-    mapped = {new: column for column, new in source.field_mapping.items()}
-    partition = [mapped.get(name, name) for name in [source.date_partition_column] if name]
+    partition = partition_of(source)
     columns = None if columns is None else list(dict.fromkeys(columns))
     scan = source.scan(config, None if columns is None else list(dict.fromkeys([*columns, *partition])))
     bounds = within(scan.schema.field(timestamp), start, end)

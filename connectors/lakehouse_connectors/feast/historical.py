@@ -25,6 +25,7 @@ from lakehouse_connectors.feast.job import LakeRetrievalJob
 from lakehouse_connectors.feast.key_codes import KeyCodes, common_type
 from lakehouse_connectors.feast.lake import block_bytes, lake_of
 from lakehouse_connectors.feast.newest import NEVER, Ticks, blocks, ticks
+from lakehouse_connectors.feast.times import python_time
 
 __all__ = ["historical_features"]
 
@@ -82,10 +83,8 @@ def _refuse(rows: EntityRows, reads: Sequence[FeatureRead], on_demand: Sequence[
 
 
 def _metadata(rows: EntityRows, feature_refs: Sequence[str]) -> RetrievalMetadata:
-    range_ = pc.call_function("min_max", [rows.read().column(rows.timestamp)]).as_py()
-    return RetrievalMetadata(
-        features=list(feature_refs), keys=rows.keys, min_event_timestamp=range_["min"], max_event_timestamp=range_["max"]
-    )
+    found = pc.call_function("min_max", [rows.read().column(rows.timestamp)])
+    return RetrievalMetadata(list(feature_refs), rows.keys, python_time(found["min"]), python_time(found["max"]))
 
 
 def _joined(config: RepoConfig, rows: EntityRows, reads: Sequence[FeatureRead], known_then: bool) -> pa.Table:
@@ -124,7 +123,8 @@ def _join(
     asked = Asked(KeyCodes(keys, types, table.num_rows), times, read.ttl)
     schema = pa.schema([scan.schema.field(name) for name in features])
     join = AsOf(asked, [key.column for key in read.keys], read.timestamp, read.created, schema, known_then=known_then)
-    join.add_all(blocks(scan, block_bytes(config)))
+    for block in blocks(scan, block_bytes(config)):
+        join.add(block)
     return join.result(), join.ambiguous
 
 

@@ -15,7 +15,7 @@ from lakehouse.errors import Config, Unsupported
 from lakehouse_connectors.feast.times import instants
 from lakehouse_connectors.feast.value_types import plain_type
 
-__all__ = ["NO_CODE", "KeyCodes", "common_type"]
+__all__ = ["NO_CODE", "KeyCodes", "as_key", "common_type"]
 
 I64 = NDArray[np.int64]
 
@@ -32,7 +32,7 @@ class KeyCodes:
         Raises `Config` for a value that its type cannot hold.
         """
         self._types = list(types.items())
-        as_compared = [_cast(*each) for each in zip(columns, self._types, strict=True)]
+        as_compared = [as_key(column, *key) for column, key in zip(columns, self._types, strict=True)]
         self._values = [column.unique().drop_null() for column in as_compared]
         self._pairs: list[I64] = []
         codes: I64 = np.zeros(rows, np.int64)
@@ -51,8 +51,8 @@ class KeyCodes:
     def of(self, columns: Sequence[pa.ChunkedArray], rows: int) -> I64:
         """The codes of ``rows`` other rows, by their key columns; `NO_CODE` where nobody asks."""
         codes: I64 = np.zeros(rows, np.int64)
-        for position, each in enumerate(zip(columns, self._types, strict=True)):
-            own = _index(_cast(*each), self._values[position])
+        for position, (column, key) in enumerate(zip(columns, self._types, strict=True)):
+            own = _index(as_key(column, *key), self._values[position])
             codes = own if position == 0 else _found(self._paired(codes, own, position), self._pairs[position - 1])
         return codes
 
@@ -61,8 +61,8 @@ class KeyCodes:
 
 
 def common_type(asked: pa.DataType, held: pa.DataType, what: str) -> pa.DataType:
-    """The type as which keys of two types are compared: the wider of one class. Whole numbers that pandas made floats of (it does
-    so to columns with missing values) are integers again where the dataset's are.
+    """The type as which keys of two types are compared: the wider of one class. Whole numbers that were made floats of, as pandas
+    does to columns with missing values, are integers again where the others are.
 
     Raises `Config`, which begins with ``what``, for types of different classes, `Unsupported` for those that are no keys.
     """
@@ -70,8 +70,10 @@ def common_type(asked: pa.DataType, held: pa.DataType, what: str) -> pa.DataType
     if t.is_null(asked):
         asked = held
     kinds = {_kind(asked), _kind(held)}
-    if kinds == {"integer", "float"} and t.is_floating(asked):
+    if kinds == {"integer", "float"}:
         kinds = {"integer"}
+    if kinds == {"integer", "decimal"}:
+        return pa.decimal128(38, max(each.scale for each in (asked, held) if t.is_decimal(each)))
     if len(kinds) > 1:
         raise Config(f"{what} is {asked}, while the dataset has {held}; cast one of them")
     match kinds.pop():
@@ -105,8 +107,8 @@ def _kind(type: pa.DataType) -> str:
     return next((name for holds, name in kinds if holds(type)), str(type))
 
 
-def _cast(column: pa.ChunkedArray, key: tuple[str, pa.DataType]) -> pa.ChunkedArray:
-    name, kind = key
+def as_key(column: pa.ChunkedArray, name: str, kind: pa.DataType) -> pa.ChunkedArray:
+    """The key ``name`` as ``kind``, in which it is compared. Raises `Config` for values that are none of it."""
     try:
         if t.is_timestamp(kind):
             return instants(column, name).cast(kind)

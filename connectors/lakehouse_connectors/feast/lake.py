@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,12 @@ from lakehouse.memory import memory_of
 if TYPE_CHECKING:
     from lakehouse_connectors.feast.offline_store import LakeOfflineStoreConfig
 
-__all__ = ["block_bytes", "lake_of"]
+__all__ = ["block_bytes", "is_address", "lake_of"]
+
+
+def is_address(place: str) -> bool:
+    """Whether ``place`` is a URL or ``NAME:path``, and no path."""
+    return re.match(r"[A-Za-z0-9][A-Za-z0-9+_.-]*:", place) is not None
 
 
 def lake_of(config: RepoConfig) -> Lake:
@@ -27,7 +33,7 @@ def lake_of(config: RepoConfig) -> Lake:
     repository = config.repo_path or Path()
     if store.lake_config is not None:
         place = store.lake_config
-        return Lake.from_config(place if ":" in place else repository / place)
+        return Lake.from_config(place if is_address(place) else repository / place)
     beside = repository / "lake.toml"
     return Lake.from_config(beside if beside.is_file() else None)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lakehouse.lrh1 import row_words
 from lakehouse_connectors.feast.key_codes import KeyCodes, common_type
 from lakehouse_connectors.feast.times import instants
-from lakehouse_connectors.feast.value_types import without_views
+from lakehouse_connectors.feast.value_types import roomy
 
 __all__ = [
     "FAR",
@@ -74,17 +74,15 @@ def ticks(table: pa.Table, name: str | None) -> Ticks:
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """Rows in order: ``rows`` are their positions; ``code``, ``event``, ``created`` and ``words`` are of the rows in that order.
+    """Rows in order: ``rows`` are their positions; ``code``, ``event`` and ``created`` are of the rows in that order.
 
-    ``words`` tell rows apart that are equal in all else, and are 0 elsewhere. ``ambiguous``: whether such rows have unlike
-    features.
+    ``ambiguous``: whether rows that are equal in all three have unlike features.
     """
 
     rows: I64
     code: I64
     event: I64
     created: I64
-    words: U64
     ambiguous: bool
 
 
@@ -92,15 +90,15 @@ def by_key_and_time(table: pa.Table, rows: I64, code: I64, event: I64, created: 
     """``rows`` (positions in ``table``, with their keys' codes and their times) by code, then from the oldest to the newest."""
     order = _order(code, event, created)
     rows, code, event, created = rows[order], code[order], event[order], created[order]
-    words = np.zeros(len(rows), np.uint64)
     equal = (code[1:] == code[:-1]) & (event[1:] == event[:-1]) & (created[1:] == created[:-1])
     if not equal.any():
-        return Sorted(rows, code, event, created, words, ambiguous=False)
+        return Sorted(rows, code, event, created, ambiguous=False)
     tied = np.flatnonzero(np.append(equal, False) | np.insert(equal, 0, False))
-    own = words_of(table, rows[tied], features)
-    again = np.lexsort((own, created[tied], event[tied], code[tied]))
-    rows[tied], words[tied] = rows[tied][again], own[again]
-    return Sorted(rows, code, event, created, words, ambiguous=bool((words[1:] != words[:-1])[equal].any()))
+    words = np.zeros(len(rows), np.uint64)
+    words[tied] = words_of(table, rows[tied], features)
+    again = tied[np.lexsort((words[tied], created[tied], event[tied], code[tied]))]
+    rows[tied], words[tied] = rows[again], words[again]
+    return Sorted(rows, code, event, created, ambiguous=bool((words[1:] != words[:-1])[equal].any()))
 
 
 def _order(code: I64, event: I64, created: I64) -> I64:
@@ -153,7 +151,7 @@ def words_of(table: pa.Table, rows: I64, features: Sequence[str]) -> U64:
 def blocks(batches: Iterable[pa.RecordBatch], size_bytes: int) -> Iterator[pa.Table]:
     """The batches as tables of about ``size_bytes`` each, so that sorting and searching are done a few times and not for each.
 
-    Text and bytes are laid out as Arrow's functions take them (`without_views`).
+    Their layout is `roomy`.
     """
     held: list[Any] = []
     size = 0
@@ -169,5 +167,4 @@ def blocks(batches: Iterable[pa.RecordBatch], size_bytes: int) -> Iterator[pa.Ta
 
 def _table(batches: list[Any]) -> pa.Table:
     table = pa.Table.from_batches(batches)
-    plain = without_views(table.schema)
-    return table if plain is table.schema else table.cast(plain)
+    return table.cast(roomy(table.schema))

@@ -18,8 +18,8 @@ from lakehouse_connectors.feast.lake import block_bytes
 from lakehouse_connectors.feast.materialized import as_materialized
 from lakehouse_connectors.feast.newest import blocks, newest_of_each_key
 from lakehouse_connectors.feast.source import LakeSource
-from lakehouse_connectors.feast.times import instants, microseconds
-from lakehouse_connectors.feast.value_types import without_views
+from lakehouse_connectors.feast.times import instants, microseconds, within
+from lakehouse_connectors.feast.value_types import laid_out, roomy, without_views
 
 __all__ = ["Pull"]
 
@@ -50,27 +50,44 @@ class Pull:
         return as_materialized(self._with_instants(_all(scan)), self.join_keys)
 
     def saved_rows(self) -> pa.Table:
-        """All rows of the range as they were saved (see `SavedRows`)."""
-        return self._with_instants(_all(self._scan()))
+        """All rows of the range, and those without a time, as they were saved (see `SavedRows`)."""
+        scan = self.source.scan(self.config, self._columns)
+        bounds = within(scan.schema.field(self.timestamp), *self._range)
+        if bounds is not None:
+            scan = scan.narrowed(None, bounds | pc.field(self.timestamp).is_null())
+        return self._with_instants(_all(scan))
 
     def newest_rows(self) -> pa.Table:
         """Of each key the newest row of the range (see `newest`), in a memory bounded by the keys; else as `all_rows`."""
         scan = self._scan()
         features = self.features or [name for name in scan.schema.names if name not in (*self.join_keys, *self._times)]
-        found = without_views(scan.schema).empty_table()
+        found, waiting, rows = roomy(scan.schema).empty_table(), list[pa.Table](), 0
+
+        def newest() -> pa.Table:
+            return newest_of_each_key(pa.concat_tables([found, *waiting]), self.join_keys, features, self.timestamp, self.created)
+
         for block in blocks(scan, block_bytes(self.config)):
-            both = pa.concat_tables([found, block])
-            found = newest_of_each_key(both, self.join_keys, features, self.timestamp, self.created)
-        return as_materialized(self._with_instants(found), self.join_keys)
+            waiting.append(block)
+            rows += block.num_rows
+            if rows >= found.num_rows:  # so that each row is looked at a few times, however many blocks there are
+                found, waiting, rows = newest(), [], 0
+        return as_materialized(self._with_instants(laid_out(newest(), without_views(scan.schema))), self.join_keys)
+
+    @property
+    def _columns(self) -> list[str] | None:
+        return list(dict.fromkeys([*self.join_keys, *self.features, *self._times])) if self.features else None
+
+    @property
+    def _range(self) -> tuple[int | None, int | None]:
+        start, end = (None if date is None else microseconds(date) for date in (self.start, self.end))
+        return start, end
 
     @property
     def _times(self) -> list[str]:
         return [self.timestamp, *([self.created] if self.created else [])]
 
     def _scan(self) -> Scan:
-        columns = [*self.join_keys, *self.features, *self._times] if self.features else None
-        start, end = (None if date is None else microseconds(date) for date in (self.start, self.end))
-        return scan_within(self.source, self.config, columns, self.timestamp, start, end)
+        return scan_within(self.source, self.config, self._columns, self.timestamp, *self._range)
 
     def _with_instants(self, table: pa.Table) -> pa.Table:
         times = instants(table.column(self.timestamp), self.timestamp)

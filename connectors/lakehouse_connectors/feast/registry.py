@@ -17,7 +17,6 @@ and a running ``feast apply`` would conflict with it.
 
 from __future__ import annotations
 
-import re
 import secrets
 import threading
 import uuid
@@ -35,11 +34,10 @@ from lakehouse.errors import Config, Conflict, NotFound, Unsupported
 from lakehouse.settings import Settings, StoreSettings
 from lakehouse.store import Replace
 from lakehouse.url import Url, parse
+from lakehouse_connectors.feast.lake import is_address
 
 __all__ = ["FsspecRegistryStore"]
 
-_ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9+_.-]*:")
-"""How a URL and ``NAME:path`` begin, and no path does."""
 _NO_VERSION = '"00000000000000000000000000000000"'
 """An ETag that no object has."""
 
@@ -164,7 +162,7 @@ def _place(config: RegistryConfig, repository: Path) -> tuple[Url, StoreSettings
     place = config.path
     if not place:
         raise Config("feature_store.yaml: registry.path is missing; write NAME:path, a URL or a path below the repository")
-    if not _ADDRESS.match(place):
+    if not is_address(place):
         return parse(str(repository.absolute() / place)), None
     url, named = locate(place, Settings(stores=_settings(config, repository).stores))
     if named is not None and not place.partition(":")[2].strip("/"):
@@ -179,7 +177,7 @@ def _settings(config: RegistryConfig, repository: Path) -> Settings:
         return load(beside if beside.is_file() else None)
     if not isinstance(stated, str):
         raise Config("feature_store.yaml: registry.lake_config must be text: a path below the repository, a URL or NAME:path")
-    return load(stated if _ADDRESS.match(stated) else repository / stated)
+    return load(stated if is_address(stated) else repository / stated)
 
 
 def _parsed(data: bytes, where: str) -> RegistryProto:

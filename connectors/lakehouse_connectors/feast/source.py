@@ -40,12 +40,14 @@ class LakeSource(DataSource):
         field_mapping: dict[str, str] | None = None,
         date_partition_column: str | None = None,
         as_of: datetime | str | None = None,
-        ref: str | None = None,
+        ref: str | int | None = None,
         description: str | None = "",
         tags: dict[str, str] | None = None,
         owner: str | None = "",
     ) -> None:
-        """Raises `Config` where both pins are given, or ``as_of`` is no time."""
+        """Raises `Config` where no dataset is named, both pins are given, or ``as_of`` is no time."""
+        if not isinstance(dataset, str) or not dataset:
+            raise Config(f"LakeSource: dataset is {dataset!r}; give the name of a dataset of lake.toml")
         super().__init__(
             name=name or dataset,
             timestamp_field=timestamp_field,
@@ -60,7 +62,7 @@ class LakeSource(DataSource):
             raise Config(f"source {self.name}: as_of and ref each name a point of the dataset's history; give one")
         self.dataset = dataset
         self.as_of = None if as_of is None else _instant(self.name, as_of)
-        self.ref = ref
+        self.ref = None if ref is None else str(ref)
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -133,6 +135,12 @@ class LakeSource(DataSource):
 
     def validate(self, config: RepoConfig) -> None:
         """Raises `Config` or `NotFound` where the dataset, or a column that the source names, is not there."""
+        for name in (self.timestamp_field, self.created_timestamp_column):
+            if name in self.field_mapping:
+                raise Config(
+                    f"source {self.name}: its field_mapping renames {name!r} to {self.field_mapping[name]!r}; name the time so, "
+                    "or Feast does not find it when it materializes"
+                )
         mapped = {new: column for column, new in self.field_mapping.items()}
         named = [self.timestamp_field, self.created_timestamp_column, self.date_partition_column]
         self.scan(config, list(dict.fromkeys([*self.field_mapping, *(mapped.get(name, name) for name in named if name)])))

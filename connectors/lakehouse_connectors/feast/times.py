@@ -11,12 +11,17 @@ import pyarrow.types as t
 
 from lakehouse.errors import Config
 
-__all__ = ["aware", "instants", "is_time", "microseconds", "within", "within_days"]
+__all__ = ["aware", "instants", "is_day", "is_time", "microseconds", "python_time", "within", "within_days"]
 
 
 def is_time(type: pa.DataType) -> bool:
     """Whether columns of ``type`` hold instants or days."""
     return bool(t.is_timestamp(type) or t.is_date(type))
+
+
+def is_day(type: pa.DataType) -> bool:
+    """Whether a column of ``type`` may hold the days of rows, as `within_days` takes them."""
+    return is_time(type) or _is_text(type)
 
 
 def aware(moment: datetime) -> datetime:
@@ -42,19 +47,35 @@ def _instants(column: pa.ChunkedArray | pa.Array, name: str) -> pa.ChunkedArray 
     if t.is_date(kind):
         return column.cast(pa.timestamp("us")).cast(pa.timestamp("us", tz="UTC"))
     if _is_text(kind):
-        try:
-            found = pd.to_datetime(column.to_pandas(), utc=True, format="ISO8601")
-        except ValueError as error:
-            raise Config(f"{name}: {error}; write times as ISO 8601, such as 2024-02-29T12:00:00+01:00") from None
-        return pa.array(found, pa.timestamp("ns" if found.dt.unit == "ns" else "us", tz="UTC"), from_pandas=True)
+        return _parsed(column, name)
     if t.is_null(kind):
         return column.cast(pa.timestamp("us", tz="UTC"))
     raise Config(f"{name}: {kind} is no time")
 
 
+def _parsed(column: pa.ChunkedArray | pa.Array, name: str) -> pa.ChunkedArray | pa.Array:
+    try:
+        found = pd.to_datetime(column.to_pandas(), utc=True, format="ISO8601")
+    except pd.errors.OutOfBoundsDatetime:
+        return pa.array(
+            [aware(datetime.fromisoformat(text)) if text else None for text in column.to_pylist()], pa.timestamp("us", tz="UTC")
+        )
+    except ValueError as error:
+        raise Config(f"{name}: {error}; write times as ISO 8601, such as 2024-02-29T12:00:00+01:00") from None
+    return pa.array(found, pa.timestamp("ns" if found.dt.unit == "ns" else "us", tz="UTC"), from_pandas=True)
+
+
 def microseconds(moment: datetime) -> int:
     """``moment`` as microseconds since 1970, UTC."""
     return (aware(moment) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def python_time(instant: pa.Scalar) -> datetime | None:
+    """An instant of `instants` as Python has it, to the microsecond; those that it has not become the farthest that it has."""
+    if not instant.is_valid:
+        return None
+    ticks = instant.cast(pa.int64()).as_py() // (1000 if instant.type.unit == "ns" else 1)
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=max(_FIRST, min(ticks, _LAST)))
 
 
 def within(field: pa.Field, start: int | None, end: int | None) -> pc.Expression | None:

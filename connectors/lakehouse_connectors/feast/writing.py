@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,6 @@ from lakehouse_connectors.feast.source import lake_source
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
     from feast.feature_logging import LoggingConfig, LoggingSource
     from feast.feature_view import FeatureView
     from feast.infra.registry.base_registry import BaseRegistry
@@ -106,9 +106,9 @@ def append_logs(
 
 
 def save(config: RepoConfig, data: pa.Table | pa.RecordBatchReader, storage: SavedDatasetStorage, allow_overwrite: bool) -> None:
-    """Put the rows of ``data`` into the dataset of ``storage``, which must be new unless ``allow_overwrite``.
+    """Put the rows of ``data`` into the dataset of ``storage``, which must be new or without rows unless ``allow_overwrite``.
 
-    Raises `SavedDatasetLocationAlreadyExists` where there is a table, `Config` where lake.toml lacks the dataset, or where the
+    Raises `SavedDatasetLocationAlreadyExists` where there are rows, `Config` where lake.toml lacks the dataset, or where the
     table that is to be overwritten has other columns.
     """
     if not isinstance(storage, SavedDatasetLakeStorage):
@@ -116,7 +116,7 @@ def save(config: RepoConfig, data: pa.Table | pa.RecordBatchReader, storage: Sav
     lake = lake_of(config)
     dataset = _declared(lake, storage.dataset)
     there = _exists(dataset)
-    if there and not allow_overwrite:
+    if there and not allow_overwrite and next(iter(dataset.read()), None) is not None:
         raise SavedDatasetLocationAlreadyExists(location=f"dataset {dataset.name} ({dataset.place})")
     if not there:
         lake.create_dataset(dataset.name, data.schema).append(data)
@@ -158,19 +158,25 @@ def _parquet_files(place: Path) -> list[pa.RecordBatchReader]:
     below = [path for path in sorted(place.rglob("*")) if not any(part[0] in "._" for part in path.relative_to(place).parts)]
     readers = []
     for path in [path for path in below or [place] if path.is_file()]:
-        try:
-            file = pq.ParquetFile(path)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise NotFound(f"logs at {path}: cannot be read ({error}); nothing was written") from error
-        readers.append(pa.RecordBatchReader.from_batches(file.schema_arrow, _batches(file, path)))
+        with _unreadable(path):
+            schema = pq.read_schema(path)
+        readers.append(pa.RecordBatchReader.from_batches(schema, _batches(path)))
     return readers
 
 
-def _batches(file: pq.ParquetFile, path: Path) -> Iterator[pa.RecordBatch]:
+def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+    import pyarrow.parquet as pq
+
+    with _unreadable(path), pq.ParquetFile(path) as file:
+        yield from file.iter_batches(use_threads=False)
+
+
+@contextmanager
+def _unreadable(path: Path) -> Iterator[None]:
     import pyarrow as pa
 
     try:
-        yield from file.iter_batches(use_threads=False)
+        yield
     except (OSError, pa.ArrowInvalid) as error:
         raise NotFound(f"logs at {path}: cannot be read ({error}); nothing was written") from error
 
